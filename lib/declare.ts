@@ -1,0 +1,49 @@
+import type { FastifyInstance } from 'fastify'
+import { errorCodes } from './errors.ts'
+import { HostedService } from './hosted.ts'
+import { hostedOptions, invalid, serviceOptions, show } from './options.ts'
+import type { TaskHandler } from './run.ts'
+import type { Runtime } from './runtime.ts'
+import { Service } from './service.ts'
+import type { Task } from './task.ts'
+
+const METHOD = 'addBackgroundTask()'
+
+/** Makes a task of what `addBackgroundTask` was called with. Checks everything before it changes anything. */
+export function declareTask (runtime: Runtime, owner: unknown, given: readonly unknown[]): Task {
+  if (!runtime.has(owner)) throw new errorCodes.FST_BG_INVALID_THIS(METHOD, show(owner))
+  const name = nameOf(given[0])
+  if (runtime.closing) throw new errorCodes.FST_BG_CLOSING(`Background task "${name}" cannot be declared`)
+  const taken = runtime.tasks.get(name)
+  if (taken !== undefined) throw new errorCodes.FST_BG_DUPLICATE_NAME(name, pluginOf(taken.owner))
+
+  const task = taskOf(runtime, owner, name, given)
+  runtime.add(task)
+  return task
+}
+
+function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: readonly unknown[]): Task {
+  const where = `Background task "${name}"`
+  const [, second, third] = given
+  // Told apart by how many there are, never by what is in them: a typo then has one meaning.
+  if (given.length < 3 && typeof second !== 'function') {
+    return new HostedService(name, owner, hostedOptions(where, second, owner), runtime)
+  }
+  const [options, handler] = given.length < 3 ? [{}, second] : [second, third]
+  if (typeof handler !== 'function') {
+    throw invalid(`${where}: the handler must be a function, and the last argument; received ${show(handler)}.`)
+  }
+  return new Service(name, owner, serviceOptions(where, options, owner), handler as TaskHandler, runtime)
+}
+
+function nameOf (name: unknown): string {
+  if (typeof name !== 'string' || name.trim() === '') {
+    throw invalid(`${METHOD}: the name must be a text that is not empty; received ${show(name)}.`)
+  }
+  return name
+}
+
+/** How Fastify calls the plugin of an instance; one without a name is called by its source. */
+function pluginOf (owner: FastifyInstance): string {
+  return owner.pluginName.split('\n', 1)[0] ?? ''
+}

@@ -1,0 +1,75 @@
+import type { FastifyInstance } from 'fastify'
+import type { Attempt, Result } from './attempt.ts'
+import { after } from './clock.ts'
+import { formatDuration } from './duration.ts'
+import { errorCodes } from './errors.ts'
+import type { HostedOptions } from './options.ts'
+import { report, toError } from './report.ts'
+import { Task, type Surroundings } from './task.ts'
+
+/** A task that is started before the server listens, and stopped when it closes. */
+export class HostedService extends Task {
+  readonly kind = 'hosted'
+  readonly #options: HostedOptions
+  /** Whether `start` has succeeded, so that `stop` is due. */
+  #started = false
+
+  constructor (name: string, owner: FastifyInstance, options: HostedOptions, surroundings: Surroundings) {
+    super(name, owner, options, surroundings)
+    this.#options = options
+  }
+
+  protected override get holding (): boolean { return this.#started }
+
+  protected async begin (): Promise<void> {
+    const { start, startTimeout } = this.#options
+    if (start === undefined) {
+      this.#started = true
+      return
+    }
+    let timedOut = false
+    const { attempt, ended } = this.launch(start, (attempt, result) => { this.#startSettled(attempt, result, timedOut) })
+    const result = await new Promise<Result | undefined>(resolve => {
+      const limit = after(startTimeout, () => {
+        timedOut = true
+        this.enter('failed')
+        attempt.abort(new errorCodes.FST_BG_TIMEOUT(this.name, formatDuration(startTimeout)))
+        resolve(undefined)
+      })
+      void ended.then(result => {
+        limit.cancel()
+        resolve(result)
+      })
+    })
+    if (result === undefined) throw new errorCodes.FST_BG_START_TIMEOUT(this.name, formatDuration(startTimeout))
+    if (result.outcome !== 'succeeded') throw toError(result.error)
+  }
+
+  protected async finish (): Promise<Error | undefined> {
+    if (!this.#started) return undefined
+    this.#started = false
+    const { stop } = this.#options
+    if (stop === undefined) return undefined
+    const result = await this.launchLast(stop, (attempt, result) => {
+      const line = result.outcome === 'succeeded' ? report.stopped : report.stopFailed
+      line(this.log, this.name, attempt, result)
+    })
+    return 'error' in result ? toError(result.error) : undefined
+  }
+
+  #startSettled (attempt: Attempt, result: Result, timedOut: boolean): void {
+    if (result.outcome === 'succeeded') {
+      this.#started = true
+      if (timedOut) {
+        report.startedLate(this.log, this.name, attempt, result)
+        void this.end()
+      } else {
+        report.started(this.log, this.name, attempt, result)
+      }
+    } else if (result.outcome === 'cancelled') {
+      report.startCancelled(this.log, this.name, attempt, result)
+    } else if (!timedOut) {
+      this.enter('failed')
+    }
+  }
+}

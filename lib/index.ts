@@ -1,0 +1,77 @@
+import fastifyPlugin from 'fastify-plugin'
+import { declareTask } from './declare.ts'
+import { errorCodes } from './errors.ts'
+import { pluginOptions, type BackgroundTasksOptions, type HostedServiceOptions, type TaskOptions } from './options.ts'
+import type { TaskHandler } from './run.ts'
+import { Runtime } from './runtime.ts'
+import type { BackgroundTask } from './task.ts'
+
+export { errorCodes } from './errors.ts'
+export type { Duration } from './duration.ts'
+export type { BackgroundTasksOptions, HostedServiceOptions, TaskOptions } from './options.ts'
+export type * from './run.ts'
+export type { TaskState } from './states.ts'
+export type { BackgroundTask, TaskKind } from './task.ts'
+
+/** All background tasks of a server, in the order of their declaration. */
+export interface BackgroundTasks extends Iterable<BackgroundTask> {
+  /** The task of that name, or undefined. */
+  get (name: string): BackgroundTask | undefined
+  /**
+   * Starts every enabled task that has not been started yet, in the order of declaration: what `autostart: false` put off.
+   * Makes the app ready first, so await it neither in a plugin nor in an onReady hook.
+   *
+   * Rejects with what a `start` threw, after the tasks already started were stopped; with `FST_BG_CLOSING` once the app closes.
+   */
+  start (): Promise<void>
+}
+
+/** An instance that has the plugin: what a decorator takes as `this`. */
+interface Owner { readonly backgroundTasks: BackgroundTasks }
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** All background tasks of this server. */
+    readonly backgroundTasks: BackgroundTasks
+    /**
+     * Declares a service, whose handler runs from the time the app is ready until it closes; or a hosted service, whose `start` is
+     * awaited before the app is ready, and whose `stop` is awaited when it closes. The instance it is called on is the owner:
+     * `this` and `run.server`.
+     *
+     * Throws `FST_BG_INVALID_OPTION`, `FST_BG_INVALID_THIS`, `FST_BG_DUPLICATE_NAME`, and `FST_BG_CLOSING` once the app closes.
+     */
+    addBackgroundTask<Server extends Owner> (this: Server, name: string, handler: TaskHandler<Server> | HostedServiceOptions<Server>): BackgroundTask
+    /**
+     * Declares a service with options.
+     *
+     * Throws `FST_BG_INVALID_OPTION`, `FST_BG_INVALID_THIS`, `FST_BG_DUPLICATE_NAME`, and `FST_BG_CLOSING` once the app closes.
+     */
+    addBackgroundTask<Server extends Owner> (this: Server, name: string, options: TaskOptions, handler: TaskHandler<Server>): BackgroundTask
+  }
+}
+
+/** The servers that have the plugin: children cannot see each other's decorators, and one server takes it once. */
+const registered = new WeakSet<object>()
+
+/**
+ * The plugin: adds `addBackgroundTask` and `backgroundTasks` to the instance it is registered on, and to its children.
+ *
+ * Rejects `ready()` with `FST_BG_ALREADY_REGISTERED` or `FST_BG_INVALID_OPTION`.
+ */
+export const backgroundTasks = fastifyPlugin<BackgroundTasksOptions>(async (fastify, given) => {
+  if (registered.has(fastify.server) || fastify.hasDecorator('addBackgroundTask')) throw new errorCodes.FST_BG_ALREADY_REGISTERED()
+  const options = pluginOptions(given)
+  registered.add(fastify.server)
+  const runtime = new Runtime(fastify, options)
+
+  fastify.decorate('addBackgroundTask', function addBackgroundTask (this: unknown, ...given: unknown[]) {
+    return declareTask(runtime, this, given)
+  })
+  fastify.decorate('backgroundTasks', {
+    get: (name: string) => runtime.tasks.get(name),
+    start: async () => { await runtime.start() },
+    [Symbol.iterator]: () => runtime.tasks.values()
+  })
+}, { name: 'fastify-background-tasks', fastify: '5.x' })
+
+export default backgroundTasks

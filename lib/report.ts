@@ -1,0 +1,65 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { inspect } from 'node:util'
+import type { Attempt, Result } from './attempt.ts'
+
+// The only file that words a log line. Each is one object and one short message; an error always stands under `err`.
+
+type Level = 'debug' | 'info' | 'warn' | 'error'
+
+/** What there is to say of one run. */
+type RunReport = (log: FastifyBaseLogger, task: string, attempt: Attempt, result: Result) => void
+
+export const report = {
+  serviceCompleted: ofRun('info', 'service completed'),
+  serviceFailed: ofRun('error', 'service failed'),
+  serviceStopped: ofRun('debug', 'service stopped'),
+  started: ofRun('debug', 'hosted service started'),
+  startCancelled: ofRun('debug', 'start cancelled'),
+  startedLate: ofRun('warn', 'start ended after its time was up: the hosted service is stopped'),
+  stopped: ofRun('debug', 'hosted service stopped'),
+  stopFailed: ofRun('error', 'stop failed'),
+
+  startFailed (log: FastifyBaseLogger, task: string, err: unknown): void {
+    write(log, 'error', { task, err }, 'start failed')
+  },
+  stoppedLate (log: FastifyBaseLogger, task: string): void {
+    write(log, 'warn', { task }, 'stopped after the shutdown deadline')
+  },
+  shutdownTimeout (log: FastifyBaseLogger, tasks: string[], err: Error): void {
+    write(log, 'error', { tasks, err }, 'shutdown deadline passed')
+  }
+} as const
+
+/** An Error for whatever was thrown, so that it is serialised whole; what was thrown is its `cause`. */
+export function toError (thrown: unknown): Error {
+  if (thrown instanceof Error || Object.prototype.toString.call(thrown) === '[object Error]') return thrown as Error
+  return new Error(`a value that is not an Error was thrown: ${inspect(thrown, { depth: 1 })}`, { cause: thrown })
+}
+
+function ofRun (level: Level, message: string): RunReport {
+  return (log, task, attempt, result) => {
+    if (!enabled(log, level)) return
+    const line = { task, run: attempt.id, attempt: attempt.number, duration: Math.round(result.duration) }
+    write(log, level, 'error' in result ? { ...line, err: result.error } : line, message)
+  }
+}
+
+/** Whether a line would be written; a logger that cannot tell is asked to write. */
+function enabled (log: FastifyBaseLogger & { isLevelEnabled?: (level: Level) => boolean }, level: Level): boolean {
+  return log.isLevelEnabled?.(level) ?? true
+}
+
+/** Logs without ever throwing: a line must not become a failure of the run that it is about. */
+function write (log: FastifyBaseLogger, level: Level, line: object, message: string): void {
+  const fields: { err?: Error } = 'err' in line ? { ...line, err: toError(line.err) } : line
+  try {
+    log[level](fields, message)
+  } catch {
+    // pino's serialiser marks the error that it serialises, and throws on one that is frozen: log a copy.
+    try { log[level]({ ...fields, err: copyOf(fields.err) }, message) } catch {}
+  }
+}
+
+function copyOf (error: Error | undefined): Error | undefined {
+  return error && Object.assign(new Error(error.message), { name: error.name, stack: error.stack })
+}

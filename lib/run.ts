@@ -1,0 +1,39 @@
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+
+// Everything in this file is public: index.ts re-exports it whole, which is what lets users augment `Run`.
+
+/**
+ * One execution of a task, as its handler sees it. `id`, `log`, `signal` and `server` mean what they mean on a Fastify
+ * `request`.
+ *
+ * Augment it to type what your `onRun` puts on a run:
+ * `declare module 'fastify-background-tasks' { interface Run { tenant: string } }`.
+ */
+export interface Run<Payload = unknown, Server = FastifyInstance> {
+  /** Unique name of this run (a UUID). */
+  readonly id: string
+  /** Name of the task that runs. */
+  readonly task: string
+  /** Which try of this run it is, from 1. */
+  readonly attempt: number
+  /**
+   * Aborts when this run should end. `signal.reason` says why: an Error whose `code` is `FST_BG_SHUTDOWN` (the application
+   * closes), `FST_BG_CANCELLED` (the task was stopped) or `FST_BG_TIMEOUT`. Takes any number of listeners.
+   */
+  readonly signal: AbortSignal
+  /** Child of the owner's logger, with the bindings `task` and `run`. */
+  readonly log: FastifyBaseLogger
+  /** The Fastify instance on which the task was declared, with its decorators; also the handler's `this`. */
+  readonly server: Server
+  /** What a queue was given for this run; `undefined` for a task. */
+  readonly payload: Payload
+}
+
+/** What a task does: an async function that is given a run, with the owning Fastify instance as `this`. */
+export type TaskHandler<Server = FastifyInstance> = (this: Server, run: Run<undefined, Server>) => unknown
+
+/**
+ * Wraps every attempt of every task: do what you need before and after, and `return next()` in between. `next` calls the
+ * handler, once, and returns a promise of what it returned.
+ */
+export type OnRun = (run: Run<unknown, FastifyInstance>, next: () => Promise<unknown>) => unknown

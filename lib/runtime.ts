@@ -1,0 +1,179 @@
+import type { FastifyInstance } from 'fastify'
+import { now } from './clock.ts'
+import { Deadline } from './deadline.ts'
+import { formatDuration } from './duration.ts'
+import { errorCodes } from './errors.ts'
+import type { PluginOptions } from './options.ts'
+import { report } from './report.ts'
+import type { OnRun } from './run.ts'
+import type { Surroundings, Task } from './task.ts'
+
+/** How many tasks get an onReady hook each; beyond, those of one owner share one. Fastify's hook runner takes some thousands. */
+const OWN_HOOKS = 500
+/** How long before Fastify's own limit a failed start gives up waiting for what it stops, so that the user sees our error. */
+const MARGIN = 200
+
+/**
+ * The lifecycle: what starts when, and how all of it stops.
+ *
+ * A task is tied to hooks of its owner, added when it is declared. So it starts after what was registered before it is ready,
+ * and has ended before that is closed. A task declared when the onReady hooks run, or later, gets no hook any more: it
+ * starts at once, and ends in the plugin's own onClose.
+ */
+export class Runtime implements Surroundings {
+  readonly deadline: Deadline = new Deadline()
+  readonly onRun: OnRun | undefined
+  readonly tasks: Map<string, Task> = new Map()
+  readonly #server: FastifyInstance
+  readonly #options: PluginOptions
+  readonly #late: Task[] = []
+  /** Of each owner beyond OWN_HOOKS: the tasks that its one onReady hook starts. */
+  readonly #shared = new Map<FastifyInstance, Task[]>()
+  readonly #reason = new errorCodes.FST_BG_SHUTDOWN()
+  readonly #errors: Error[] = []
+  #hooks = 0
+  #phase: 'open' | 'failed' | 'closing' = 'open'
+
+  constructor (server: FastifyInstance, options: PluginOptions) {
+    this.#server = server
+    this.#options = options
+    this.onRun = options.onRun
+    server.addHook('preClose', async () => { this.#beginClose() })
+    server.addHook('onClose', async () => { await this.#finishClose() })
+  }
+
+  get closing (): boolean { return this.#phase !== 'open' }
+
+  /** Whether `instance` belongs to the server of this runtime. */
+  has (instance: unknown): instance is FastifyInstance {
+    return typeof instance === 'object' && instance !== null && 'server' in instance && instance.server === this.#server.server
+  }
+
+  /** Takes a task in: it starts and stops with the application from now on. */
+  add (task: Task): void {
+    this.tasks.set(task.name, task)
+    if (isBooted(task.owner)) {
+      this.#late.push(task)
+      void this.#startLate(task)
+    } else {
+      this.#addStartHook(task)
+      task.owner.addHook('onClose', async () => { await this.#end(task) })
+    }
+  }
+
+  /** Starts every enabled task that has not been started. */
+  async start (): Promise<void> {
+    if (!isBooted(this.#server)) await this.#server.ready()
+    if (this.closing) throw new errorCodes.FST_BG_CLOSING('Background tasks cannot be started')
+    for (const task of this.tasks.values()) {
+      if (task.state === 'idle' && task.options.enabled) await this.#startOrRollBack(task)
+    }
+  }
+
+  #addStartHook (task: Task): void {
+    const { owner } = task
+    if (task.kind === 'hosted' || this.#hooks < OWN_HOOKS) {
+      this.#hooks++
+      owner.addHook('onReady', async () => { await this.#autostart([task]) })
+      return
+    }
+    const together = this.#shared.get(owner)
+    if (together !== undefined) {
+      together.push(task)
+      return
+    }
+    const tasks = [task]
+    this.#shared.set(owner, tasks)
+    owner.addHook('onReady', async () => { await this.#autostart(tasks) })
+  }
+
+  async #autostart (tasks: Task[]): Promise<void> {
+    for (const task of tasks) {
+      if (this.#startsByItself(task)) await this.#startOrRollBack(task)
+    }
+  }
+
+  async #startLate (task: Task): Promise<void> {
+    if (!this.#startsByItself(task)) return
+    try {
+      await task.start()
+    } catch (error) {
+      // Whoever declared it has gone on: the log is left to tell. A start that close has cut short did not fail.
+      if (task.state === 'failed') report.startFailed(task.log, task.name, error)
+    }
+  }
+
+  #startsByItself (task: Task): boolean {
+    return !this.closing && this.#options.autostart && task.options.enabled && task.state === 'idle'
+  }
+
+  async #startOrRollBack (task: Task): Promise<void> {
+    const began = now()
+    try {
+      await task.start()
+    } catch (error) {
+      await this.#rollBack(now() - began)
+      throw error
+    }
+  }
+
+  /** Stops what has started, last first, as a start has failed; in time for the failure itself to be what `ready()` rejects with. */
+  async #rollBack (spent: number): Promise<void> {
+    if (this.closing) return
+    this.#phase = 'failed'
+    const { pluginTimeout = 0 } = this.#server.initialConfig
+    const limit = new Deadline()
+    limit.start(pluginTimeout === 0 ? this.#options.shutdownTimeout : pluginTimeout - MARGIN - spent)
+    for (const task of this.tasks.values()) task.cancel(this.#reason, 0)
+    for (const task of [...this.tasks.values()].reverse()) await limit.until(task.end())
+    limit.clear()
+  }
+
+  /** Once: the deadline runs, and every task is told. Waits for nothing. */
+  #beginClose (): void {
+    if (this.#phase === 'closing') return
+    this.#phase = 'closing'
+    const { shutdownTimeout } = this.#options
+    this.deadline.start(shutdownTimeout, () => { this.#expire() })
+    // Every run hears of the close well before the deadline, whatever grace was asked for.
+    for (const task of this.tasks.values()) task.cancel(this.#reason, Math.min(task.options.grace, shutdownTimeout * 3 / 4))
+  }
+
+  /** The deadline's own work: it does not wait for an onClose hook, which an open HTTP stream can hold back for ever. */
+  #expire (): void {
+    const up = [...this.tasks.values()].filter(task => !task.down)
+    if (up.length > 0) {
+      const limit = formatDuration(this.#options.shutdownTimeout)
+      const names = up.map(task => `"${task.name}" (${task.active ? 'still runs' : 'waits for its stop, behind these or open connections'})`)
+      report.shutdownTimeout(this.#server.log, up.map(task => task.name), new errorCodes.FST_BG_SHUTDOWN_TIMEOUT(limit, names.join(', ')))
+    }
+    for (const task of up) task.expire(this.#reason)
+  }
+
+  /** Sees one task to its end, and no longer than to the deadline. Its error waits until all have ended. */
+  async #end (task: Task): Promise<void> {
+    // Already done in preClose, unless another plugin's preClose hook failed before it.
+    this.#beginClose()
+    const ended = task.end().then(error => {
+      if (error !== undefined) this.#errors.push(error)
+    })
+    await this.deadline.until(ended)
+  }
+
+  async #finishClose (): Promise<void> {
+    this.#beginClose()
+    for (const task of this.#late.reverse()) await this.#end(task)
+    this.deadline.clear()
+    const [error, ...more] = this.#errors
+    if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed to stop`)
+    if (error !== undefined) throw error
+  }
+}
+
+/**
+ * Whether the plugins of the server are loaded. From then on its onReady hooks run or have run, and one added to them never
+ * would. An instance can be awaited until then, and loses its `then` at that moment: Fastify says it nowhere else.
+ */
+function isBooted (server: FastifyInstance): boolean {
+  return (server as { then?: unknown }).then === undefined
+}

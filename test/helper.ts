@@ -1,0 +1,75 @@
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import backgroundTasks, { type BackgroundTasksOptions } from 'fastify-background-tasks'
+
+/** What the helper needs of a tap test. */
+interface Test { teardown (callback: () => unknown): void }
+
+/** One line of the log, parsed. */
+export interface Line {
+  level: 'debug' | 'info' | 'warn' | 'error' | 'fatal'
+  msg: string
+  task?: string
+  tasks?: string[]
+  run?: string
+  attempt?: number
+  duration?: number
+  err?: { type: string, message: string, code?: string, stack: string }
+  [key: string]: unknown
+}
+
+const levels: Record<number, Line['level']> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error', 60: 'fatal' }
+
+/** A logger option that keeps every line, from debug on. */
+export function capture (lines: Line[]): { level: string, stream: { write (text: string): void } } {
+  return {
+    level: 'debug',
+    stream: {
+      write (text) {
+        const line = JSON.parse(text) as Line & { level: number }
+        lines.push({ ...line, level: levels[line.level] ?? 'debug' })
+      }
+    }
+  }
+}
+
+/** A fresh app with the plugin, and the lines that it logs. The teardown closes it. */
+export async function build (t: Test, options: BackgroundTasksOptions = {}, fastify: FastifyServerOptions = {}): Promise<{ app: FastifyInstance, lines: Line[] }> {
+  const lines: Line[] = []
+  const app = Fastify({ logger: capture(lines), ...fastify }) as FastifyInstance
+  t.teardown(async () => { await app.close().catch(() => {}) })
+  await app.register(backgroundTasks, options)
+  return { app, lines }
+}
+
+/** A promise to be settled from outside. */
+export interface Deferred<T> {
+  promise: Promise<T>
+  resolve (value: T): void
+  reject (reason: unknown): void
+}
+
+export function deferred<T = void> (): Deferred<T> {
+  let resolve!: (value: T) => void
+  let reject!: (reason: unknown) => void
+  const promise = new Promise<T>((_resolve, _reject) => {
+    resolve = _resolve
+    reject = _reject
+  })
+  return { promise, resolve, reject }
+}
+
+/** Resolves with the reason when the signal aborts. */
+export async function aborted (signal: AbortSignal): Promise<Error & { code: string }> {
+  if (!signal.aborted) await new Promise<void>(resolve => { signal.addEventListener('abort', () => { resolve() }, { once: true }) })
+  return signal.reason as Error & { code: string }
+}
+
+/** What `work` rejects with. */
+export async function rejection (work: PromiseLike<unknown> | (() => PromiseLike<unknown>)): Promise<Error & { code?: string }> {
+  try {
+    await (typeof work === 'function' ? work() : work)
+  } catch (error) {
+    return error as Error & { code?: string }
+  }
+  throw new Error('it did not reject')
+}
