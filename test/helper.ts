@@ -1,5 +1,5 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
-import backgroundTasks, { type BackgroundTasksOptions } from 'fastify-background-tasks'
+import backgroundTasks, { type BackgroundTasksOptions } from '../lib/index.ts'
 
 /** What the helper needs of a tap test. */
 interface Test { teardown (callback: () => unknown): void }
@@ -25,8 +25,8 @@ export function capture (lines: Line[]): { level: string, stream: { write (text:
     level: 'debug',
     stream: {
       write (text) {
-        const line = JSON.parse(text) as Line & { level: number }
-        lines.push({ ...line, level: levels[line.level] ?? 'debug' })
+        const line = JSON.parse(text) as Omit<Line, 'level'> & { level: number }
+        lines.push({ ...line, level: levels[line.level] ?? 'debug' } as Line)
       }
     }
   }
