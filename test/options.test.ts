@@ -1,0 +1,118 @@
+import Fastify, { type FastifyInstance } from 'fastify'
+import t from 'tap'
+import backgroundTasks from '../lib/index.ts'
+import { build, rejection } from './helper.ts'
+
+type Call = [name: unknown, ...rest: unknown[]]
+
+const handler = async (): Promise<void> => {}
+
+/** What a call throws; the untyped way of JavaScript users. */
+function refusal (app: FastifyInstance, call: Call): { code: string, message: string } {
+  try {
+    const declare = app.addBackgroundTask as (...given: unknown[]) => unknown
+    declare.apply(app, call)
+  } catch (error) {
+    return error as { code: string, message: string }
+  }
+  throw new Error(`${String(call)} was accepted`)
+}
+
+t.test('a mistake in a declaration says where it is, what was received and what to do', async t => {
+  const { app } = await build(t)
+  const cases: [Call, RegExp][] = [
+    [['', handler], /name must be a text that is not empty; received ''/],
+    [['  ', handler], /name must be .* received ' {2}'/],
+    [[undefined, handler], /name must be .* received undefined/],
+    [[handler], /name must be .* received \[AsyncFunction: handler\]/],
+    [['a'], /"a": options must be an object; received undefined/],
+    [['a', 'daily'], /"a": options must be an object; received 'daily'/],
+    [['a', null], /"a": options must be an object; received null/],
+    [['a', []], /"a": options must be an object; received \[\]/],
+    [['a', {}], /"a" has no handler, and neither "start" nor "stop"\. Pass a function last/],
+    [['a', { grace: 5 }], /"a" has no handler, and neither "start" nor "stop"/],
+    [['a', {}, undefined], /"a": the handler must be a function, and the last argument; received undefined/],
+    [['a', {}, 'handler'], /"a": the handler must be a function, and the last argument; received 'handler'/],
+    [['a', handler, {}], /"a": the handler must be a function, and the last argument; received {}/],
+    [['a', null, handler], /"a": options must be an object; received null/],
+    [['a', handler, handler], /"a": options must be an object; received \[AsyncFunction: handler\]/],
+    [['a', { gracee: 5 }, handler], /"a": unknown option "gracee"\. Did you mean "grace"\? It takes enabled, grace, logLevel\./],
+    [['a', { strat: handler }], /"a": unknown option "strat"\. Did you mean "start"\?/],
+    [['a', { startTimeOut: 5 }, handler], /"a": unknown option "startTimeOut"\. Did you mean "startTimeout"\?/],
+    [['a', { xyz: 5 }, handler], /"a": unknown option "xyz"\. It takes enabled/],
+    [['a', { toString: 5 }, handler], /"a": unknown option "toString"/],
+    [['a', { start: handler }, handler], /"a": option "start" belongs to a hosted service/],
+    [['a', { start: 5 }], /"a": option "start" must be a function; received 5/],
+    [['a', { start: handler, stop: 'x' }], /"a": option "stop" must be a function; received 'x'/],
+    [['a', { enabled: 'yes' }, handler], /"a": option "enabled" must be true or false; received 'yes'/],
+    [['a', { grace: -1 }, handler], /"a": option "grace" must be a duration: .*'1h30m'.*; received -1/],
+    [['a', { grace: '5 parsecs' }, handler], /received '5 parsecs'/],
+    [['a', { grace: NaN }, handler], /received NaN/],
+    [['a', { logLevel: 'loud' }, handler], /"a": option "logLevel" must be a level of the logger; received 'loud'.*unknown level loud/],
+    [['a', { logLevel: 5 }, handler], /"a": option "logLevel" must be a text; received 5/],
+    [['a', { start: handler, logLevel: 'loud' }], /"logLevel" must be a level/],
+    [['a', { start: handler, startTimeout: 0 }], /"a": option "startTimeout" must be a duration.*above 0; received 0/],
+    [['a', { start: handler, startTimeout: '10s' }], /"startTimeout" must be below Fastify's "pluginTimeout" \(10000 ms\).*received 10000 ms.*Lower it, or raise/],
+    [['a', { start: handler, startTimeout: 9_999, grace: 'x' }], /"grace"/]
+  ]
+  for (const [given, message] of cases) {
+    const error = refusal(app, given)
+    t.equal(error.code, 'FST_BG_INVALID_OPTION', String(message))
+    t.match(error.message, message)
+  }
+  t.same([...app.backgroundTasks], [], 'nothing is half-declared')
+  app.addBackgroundTask('a', handler)
+  t.equal(app.backgroundTasks.get('a')?.name, 'a', 'the name is free still')
+})
+
+t.test('an option that is undefined counts as not given', async t => {
+  const { app } = await build(t, { autostart: undefined, shutdownTimeout: undefined, onRun: undefined })
+  const task = app.addBackgroundTask('a', { enabled: undefined, grace: undefined, logLevel: undefined }, handler)
+  await app.ready()
+  t.equal(task.state, 'running')
+})
+
+t.test('the object with the options is neither kept nor changed', async t => {
+  const { app } = await build(t)
+  const called: string[] = []
+  const options = { grace: '1s', start: async () => { called.push('start') }, stop: async () => { called.push('stop') } }
+  const before = { ...options }
+  app.addBackgroundTask('a', options)
+  t.same(options, before, 'not changed')
+  app.addBackgroundTask('b', Object.freeze({ ...options }))
+  options.start = options.stop = async () => { t.fail('not kept') }
+  await app.ready()
+  await app.close()
+  t.same(called, ['start', 'start', 'stop', 'stop'])
+})
+
+t.test('startTimeout has no upper limit where Fastify has none', async t => {
+  const { app } = await build(t, {}, { pluginTimeout: 0 })
+  app.addBackgroundTask('a', { start: handler, startTimeout: '30d' })
+  await app.ready()
+})
+
+t.test('a mistake in the options of the plugin rejects ready()', async t => {
+  const cases: [object, RegExp][] = [
+    [{ shutdownTimeOut: 5 }, /fastify-background-tasks: unknown option "shutdownTimeOut"\. Did you mean "shutdownTimeout"\? It takes autostart, shutdownTimeout, onRun/],
+    [{ shutdownTimeout: 0 }, /option "shutdownTimeout" must be a duration.*above 0; received 0/],
+    [{ shutdownTimeout: 'soon' }, /received 'soon'/],
+    [{ autostart: 1 }, /option "autostart" must be true or false; received 1/],
+    [{ onRun: {} }, /option "onRun" must be a function; received {}/]
+  ]
+  for (const [options, message] of cases) {
+    const app = Fastify()
+    app.register(backgroundTasks, options)
+    const error = await rejection(async () => { await app.ready() })
+    t.equal(error.code, 'FST_BG_INVALID_OPTION')
+    t.match(error.message, message)
+    await app.close()
+  }
+})
+
+t.test('what register() takes for Fastify itself is not taken for an option', async t => {
+  const app = Fastify()
+  app.register(backgroundTasks, { prefix: '/x', logLevel: 'warn' })
+  await app.ready()
+  await app.close()
+})

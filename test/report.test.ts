@@ -1,0 +1,33 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { runInNewContext } from 'node:vm'
+import { pino } from 'pino'
+import t from 'tap'
+import { report, toError } from '../lib/report.ts'
+import { capture, type Line } from './helper.ts'
+
+t.test('what was thrown is logged as an error, whatever it is', async t => {
+  const foreign = runInNewContext('new TypeError("from another realm")') as Error
+  for (const error of [new Error('plain'), new RangeError('range'), foreign]) t.equal(toError(error), error)
+  for (const thrown of [undefined, null, 'text', 5, Symbol('s'), { code: 5 }, () => {}]) {
+    const error = toError(thrown)
+    t.ok(error instanceof Error)
+    t.match(error.message, /^a value that is not an Error was thrown: /)
+    t.equal(error.cause, thrown)
+  }
+})
+
+t.test('a frozen error, on which the serialiser throws, is logged as a copy', async t => {
+  const lines: Line[] = []
+  const { level, stream } = capture(lines)
+  const log = pino({ level }, stream)
+  report.startFailed(log, 'a', Object.freeze(new RangeError('ice')))
+  t.match(lines, [{ level: 'error', task: 'a', err: { message: 'ice', stack: /RangeError: ice/ }, msg: 'start failed' }])
+})
+
+t.test('a logger that throws is none of the task\'s business', async t => {
+  let calls = 0
+  const fail = (): void => { calls++; throw new Error('disk full') }
+  report.startFailed({ error: fail } as unknown as FastifyBaseLogger, 'a', new Error('x'))
+  report.stoppedLate({ warn: fail } as unknown as FastifyBaseLogger, 'a')
+  t.equal(calls, 4, 'each line is tried once more with less in it')
+})
