@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { now } from './clock.ts'
-import type { OnRun, Run } from './run.ts'
+import type { OnRun, Run, RunResult } from './run.ts'
 
 /** What one attempt is made of. */
 export interface AttemptOptions {
@@ -15,13 +15,11 @@ export interface AttemptOptions {
   logLevel: string | undefined
   handler: (this: FastifyInstance, run: Run<undefined, FastifyInstance>) => unknown
   onRun: OnRun | undefined
+  /** The run's id, where it was given out before. */
+  id?: string | undefined
+  dueAt?: Date | undefined
+  missed?: number | undefined
 }
-
-/** How an attempt ended. What a handler rejects with after our own signal aborted is a cancellation, not a failure. */
-export type Result =
-  | { outcome: 'succeeded', value: unknown, duration: number }
-  | { outcome: 'failed', error: unknown, duration: number }
-  | { outcome: 'cancelled', error: unknown, duration: number }
 
 // Taken at load: a task must not inherit the AsyncLocalStorage store of the request that happened to declare it.
 const outsideOfRequests = AsyncLocalStorage.snapshot()
@@ -40,7 +38,11 @@ export class Attempt {
 
   constructor (options: AttemptOptions) {
     this.#options = options
+    this.#id = options.id
   }
+
+  /** Why the signal has aborted; undefined as long as it has not. */
+  get reason (): (Error & { code: string }) | undefined { return this.#reason }
 
   get id (): string {
     this.#id ??= randomUUID()
@@ -69,15 +71,18 @@ export class Attempt {
     this.#controller?.abort(reason)
   }
 
-  /** Calls the handler, inside `onRun` if there is one. Never rejects, whatever they throw, return or reject with. */
-  async execute (): Promise<Result> {
+  /**
+   * Calls the handler, inside `onRun` if there is one. Never rejects, whatever they throw, return or reject with. What a handler
+   * rejects with after our own signal aborted is a cancellation, not a failure.
+   */
+  async execute (): Promise<RunResult> {
     const started = now()
     try {
       const value = await outsideOfRequests(() => this.#call())
-      return { outcome: 'succeeded', value, duration: now() - started }
+      return { outcome: 'succeeded', value, error: undefined, duration: now() - started }
     } catch (error) {
       const cancelled = this.#reason !== undefined && this.#reason.code !== 'FST_BG_TIMEOUT'
-      return { outcome: cancelled ? 'cancelled' : 'failed', error, duration: now() - started }
+      return { outcome: cancelled ? 'cancelled' : 'failed', value: undefined, error, duration: now() - started }
     }
   }
 
@@ -114,12 +119,16 @@ class AttemptRun implements Run<undefined, FastifyInstance> {
   readonly task: string
   readonly server: FastifyInstance
   readonly payload = undefined
+  readonly dueAt: Date | undefined
+  readonly missed: number
   readonly #attempt: Attempt
 
-  constructor (attempt: Attempt, { task, server }: AttemptOptions) {
+  constructor (attempt: Attempt, { task, server, dueAt, missed = 0 }: AttemptOptions) {
     this.#attempt = attempt
     this.task = task
     this.server = server
+    this.dueAt = dueAt
+    this.missed = missed
   }
 
   get id (): string { return this.#attempt.id }

@@ -1,11 +1,13 @@
 import type { FastifyInstance } from 'fastify'
 import { errorCodes } from './errors.ts'
 import { HostedService } from './hosted.ts'
-import { hostedOptions, invalid, serviceOptions, show } from './options.ts'
+import { hostedOptions, invalid, isTimed, serviceOptions, show, timedOptions } from './options.ts'
+import { report } from './report.ts'
 import type { TaskHandler } from './run.ts'
 import type { Runtime } from './runtime.ts'
 import { Service } from './service.ts'
 import type { Task } from './task.ts'
+import { TimedTask } from './timed.ts'
 
 const METHOD = 'addBackgroundTask()'
 
@@ -32,6 +34,12 @@ function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: 
   const [options, handler] = given.length < 3 ? [{}, second] : [second, third]
   if (typeof handler !== 'function') {
     throw invalid(`${where}: the handler must be a function, and the last argument; received ${show(handler)}.`)
+  }
+  if (isTimed(options)) {
+    const checked = timedOptions(where, options, owner, runtime.clock.wall())
+    const task = new TimedTask(name, owner, checked, handler as TaskHandler, runtime)
+    if (checked.cron?.eitherDay === true) report.eitherDay(task.log, name, checked.cron.text)
+    return task
   }
   return new Service(name, owner, serviceOptions(where, options, owner), handler as TaskHandler, runtime)
 }

@@ -1,10 +1,10 @@
 import type { FastifyInstance } from 'fastify'
-import type { Attempt, Result } from './attempt.ts'
-import { after } from './clock.ts'
+import type { Attempt } from './attempt.ts'
 import { formatDuration } from './duration.ts'
 import { errorCodes } from './errors.ts'
 import type { HostedOptions } from './options.ts'
 import { report, toError } from './report.ts'
+import type { RunResult } from './run.ts'
 import { Task, type Surroundings } from './task.ts'
 
 /** A task that is started before the server listens, and stopped when it closes. */
@@ -19,18 +19,21 @@ export class HostedService extends Task {
     this.#options = options
   }
 
+  protected get live (): boolean { return this.state === 'running' }
+
   protected override get holding (): boolean { return this.#started }
 
-  protected async begin (): Promise<void> {
+  protected async begin (id?: string): Promise<void> {
+    this.enter('running')
     const { start, startTimeout } = this.#options
     if (start === undefined) {
       this.#started = true
       return
     }
     let timedOut = false
-    const { attempt, ended } = this.launch(start, (attempt, result) => { this.#startSettled(attempt, result, timedOut) })
-    const result = await new Promise<Result | undefined>(resolve => {
-      const limit = after(startTimeout, () => {
+    const { attempt, ended } = this.launch(start, (attempt, result) => { this.#startSettled(attempt, result, timedOut) }, { id, later: true })
+    const result = await new Promise<RunResult | undefined>(resolve => {
+      const limit = this.surroundings.clock.after(startTimeout, () => {
         timedOut = true
         this.enter('failed')
         attempt.abort(new errorCodes.FST_BG_TIMEOUT(this.name, formatDuration(startTimeout)))
@@ -50,14 +53,15 @@ export class HostedService extends Task {
     this.#started = false
     const { stop } = this.#options
     if (stop === undefined) return undefined
-    const result = await this.launchLast(stop, (attempt, result) => {
+    const { ended } = this.launch(stop, (attempt, result) => {
       const line = result.outcome === 'succeeded' ? report.stopped : report.stopFailed
       line(this.log, this.name, attempt, result)
-    })
-    return 'error' in result ? toError(result.error) : undefined
+    }, { last: true })
+    const result = await ended
+    return result.outcome === 'succeeded' ? undefined : toError(result.error)
   }
 
-  #startSettled (attempt: Attempt, result: Result, timedOut: boolean): void {
+  #startSettled (attempt: Attempt, result: RunResult, timedOut: boolean): void {
     if (result.outcome === 'succeeded') {
       this.#started = true
       if (timedOut) {

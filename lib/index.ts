@@ -1,17 +1,18 @@
 import fastifyPlugin from 'fastify-plugin'
 import { declareTask } from './declare.ts'
 import { errorCodes } from './errors.ts'
-import { pluginOptions, type BackgroundTasksOptions, type HostedServiceOptions, type TaskOptions } from './options.ts'
+import type { BackgroundTask } from './handle.ts'
+import { pluginOptions, type BackgroundTasksOptions, type CronTaskOptions, type HostedServiceOptions, type PeriodicTaskOptions, type TaskOptions } from './options.ts'
 import type { TaskHandler } from './run.ts'
 import { Runtime } from './runtime.ts'
-import type { BackgroundTask } from './task.ts'
 
 export { errorCodes } from './errors.ts'
 export type { Duration } from './duration.ts'
-export type { BackgroundTasksOptions, HostedServiceOptions, TaskOptions } from './options.ts'
+export type { BackgroundTask, TaskKind, TaskStats } from './handle.ts'
+export type { BackgroundTasksOptions, CronTaskOptions, HostedServiceOptions, PeriodicTaskOptions, TaskOptions } from './options.ts'
 export type * from './run.ts'
 export type { TaskState } from './states.ts'
-export type { BackgroundTask, TaskKind } from './task.ts'
+export { ticks, type TicksOptions } from './ticks.ts'
 
 /** All background tasks of a server, in the order of their declaration. */
 export interface BackgroundTasks extends Iterable<BackgroundTask> {
@@ -42,11 +43,12 @@ declare module 'fastify' {
      */
     addBackgroundTask<Server extends Owner> (this: Server, name: string, handler: TaskHandler<Server> | HostedServiceOptions<Server>): BackgroundTask
     /**
-     * Declares a service with options.
+     * Declares a service with options, or a timed task: with `every`, its handler runs on a fixed grid from the time the app is ready; with
+     * `cron`, at the wall times of the expression.
      *
      * Throws `FST_BG_INVALID_OPTION`, `FST_BG_INVALID_THIS`, `FST_BG_DUPLICATE_NAME`, and `FST_BG_CLOSING` once the app closes.
      */
-    addBackgroundTask<Server extends Owner> (this: Server, name: string, options: TaskOptions, handler: TaskHandler<Server>): BackgroundTask
+    addBackgroundTask<Server extends Owner> (this: Server, name: string, options: TaskOptions | PeriodicTaskOptions | CronTaskOptions, handler: TaskHandler<Server>): BackgroundTask
   }
 }
 

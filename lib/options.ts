@@ -1,9 +1,11 @@
 import { inspect } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import { closestMatch } from 'leven'
+import { parseCron, type CronPattern } from './cron.ts'
 import { parseDuration, type Duration } from './duration.ts'
 import { errorCodes } from './errors.ts'
 import type { OnRun, Run, TaskHandler } from './run.ts'
+import type { Misfire, TickerOptions } from './ticker.ts'
 
 /** Options of the plugin. */
 export interface BackgroundTasksOptions {
@@ -44,6 +46,46 @@ export interface HostedServiceOptions<Server = FastifyInstance> extends TaskOpti
   startTimeout?: Duration | undefined
 }
 
+/** What a timed task takes besides its schedule. */
+export interface TimedTaskOptions extends TaskOptions {
+  /** Also run once at the start. Default `false`. */
+  immediate?: boolean | undefined
+  /**
+   * What becomes of a tick that falls due while a run is active. Default `'skip'`: nothing. `'wait'`: it runs as soon as the active one has
+   * ended, and at most one waits. `'allow'`: it runs beside it.
+   */
+  overlap?: Overlap | undefined
+  /**
+   * What becomes of ticks that fell due more than a second ago, while the process could not run them. Default `'once'`: one run for them
+   * all. `'skip'`: nothing. `'all'`: one run each for the latest 100, oldest first.
+   */
+  misfire?: Misfire | undefined
+  /** Each tick is put off by a random time in [0, jitter). Default `0`. */
+  jitter?: Duration | undefined
+  /** Ticks to leave out, such as holidays: return `true` for those. When it throws, that tick is a failed run. */
+  exclude?: ((due: Date) => boolean) | undefined
+}
+
+/** A task that runs every so often. */
+export interface PeriodicTaskOptions extends TimedTaskOptions {
+  /** The period, above 0. Ticks stand on a fixed grid from the moment the task starts; a slow run never shifts it. */
+  every: Duration
+  cron?: undefined
+  timezone?: undefined
+}
+
+/** A task that runs at the wall times of a cron expression. */
+export interface CronTaskOptions extends TimedTaskOptions {
+  /** Five fields, or six with the seconds first, with `L`, `W` and `#`; or a nickname such as `@daily`. */
+  cron: string
+  /** The IANA zone of the wall times, such as `'Europe/Berlin'`. Default: that of the process. */
+  timezone?: string | undefined
+  every?: undefined
+}
+
+/** What becomes of a tick that falls due while a run is active. */
+export type Overlap = 'skip' | 'wait' | 'allow'
+
 /** The plugin's options, checked and complete. */
 export interface PluginOptions { autostart: boolean, shutdownTimeout: number, onRun: OnRun | undefined }
 /** What all kinds of task take, checked and complete. */
@@ -51,9 +93,15 @@ export interface SharedOptions { enabled: boolean, grace: number, logLevel: stri
 export type ServiceOptions = SharedOptions
 export type HostedOptions = SharedOptions & { start: TaskHandler | undefined, stop: TaskHandler | undefined, startTimeout: number }
 
+export type TimedOptions = SharedOptions & TickerOptions & { every: number, cron: CronPattern | undefined, immediate: boolean, overlap: Overlap }
+
 /** Throws what is wrong with a value, or returns what is kept of it. */
 type Check<T> = (value: unknown) => T
 
+const abortSignal: Check<AbortSignal> = value => {
+  if (!(value instanceof AbortSignal)) throw wrong('an AbortSignal', value)
+  return value
+}
 const boolean: Check<boolean> = value => {
   if (typeof value !== 'boolean') throw wrong('true or false', value)
   return value
@@ -76,11 +124,31 @@ const text: Check<string> = value => {
   if (typeof value !== 'string' || value === '') throw wrong('a text', value)
   return value
 }
+const oneOf = <T extends string>(...all: T[]): Check<T> => value => {
+  if (!all.includes(value as T)) throw wrong(`one of ${all.map(show).join(', ')}`, value)
+  return value as T
+}
 const durationText = "a duration: milliseconds, or a text such as '500ms', '30s' or '1h30m' (units w d h m s ms, descending, once each)"
 
 const pluginChecks = { autostart: boolean, shutdownTimeout: positiveDuration, onRun: func<OnRun> }
 const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
 const hostedChecks = { ...sharedChecks, start: func<TaskHandler>, stop: func<TaskHandler>, startTimeout: positiveDuration }
+const timedChecks = {
+  ...sharedChecks,
+  every: positiveDuration,
+  cron: text,
+  timezone: text,
+  immediate: boolean,
+  overlap: oneOf('skip', 'wait', 'allow'),
+  misfire: oneOf('skip', 'once', 'all'),
+  jitter: duration,
+  exclude: func<(due: Date) => boolean>
+}
+/** The keys of all kinds, and what to say of one that is of another kind. */
+const elsewhere = {
+  ...Object.fromEntries(Object.keys(timedChecks).map(key => [key, 'a timed task, which has "every" or "cron"'])),
+  ...Object.fromEntries(Object.keys(hostedChecks).map(key => [key, 'a hosted service, which is declared without a handler: (name, { start, stop })']))
+}
 /** Fastify hands a plugin what `register` was given for itself, too. */
 const ofRegister = ['prefix', 'logLevel', 'logSerializers']
 
@@ -93,9 +161,42 @@ export function pluginOptions (given: unknown): PluginOptions {
 
 /** Checks the options of a service. Throws `FST_BG_INVALID_OPTION`. */
 export function serviceOptions (where: string, given: unknown, owner: FastifyInstance): ServiceOptions {
-  const options = { ...defaults, ...check(where, given, sharedChecks, hostedChecks) }
+  const options = { ...defaults, ...check(where, given, sharedChecks) }
   checkLevel(where, options.logLevel, owner)
   return options
+}
+
+/** Whether options are those of a timed task. */
+export function isTimed (given: unknown): boolean {
+  const { every, cron } = Object(given) as { every?: unknown, cron?: unknown }
+  return every !== undefined || cron !== undefined
+}
+
+/** Checks the options of a timed task. Throws `FST_BG_INVALID_OPTION`. */
+export function timedOptions (where: string, given: unknown, owner: FastifyInstance, now: number): TimedOptions {
+  const { cron, timezone, ...options } = check(where, given, timedChecks)
+  if (options.every !== undefined && cron !== undefined) throw invalid(`${where}: "every" and "cron" exclude each other. Pass one of them.`)
+  if (timezone !== undefined && cron === undefined) throw invalid(`${where}: "timezone" goes with "cron"; a period has none.`)
+  checkLevel(where, options.logLevel, owner)
+  return {
+    ...defaults,
+    every: Infinity,
+    immediate: false,
+    overlap: 'skip',
+    misfire: 'once',
+    jitter: 0,
+    exclude: undefined,
+    ...options,
+    cron: cron === undefined ? undefined : cronOption(where, cron, timezone, now)
+  }
+}
+
+/** Checks the arguments of `ticks()`. Throws `FST_BG_INVALID_OPTION`. */
+export function ticksOptions (period: unknown, given: unknown): { every: number, signal: AbortSignal | undefined } {
+  const { signal } = check('ticks()', given, { signal: abortSignal })
+  const { every } = check('ticks()', { every: period }, { every: positiveDuration })
+  if (every === undefined) throw invalid(`ticks(): the period must be ${durationText}, above 0; received undefined.`)
+  return { every, signal }
 }
 
 /** Checks a hosted service. Throws `FST_BG_INVALID_OPTION`. */
@@ -111,6 +212,21 @@ export function hostedOptions (where: string, given: unknown, owner: FastifyInst
   }
   checkLevel(where, options.logLevel, owner)
   return options
+}
+
+function cronOption (where: string, cron: string, timezone: string | undefined, now: number): CronPattern {
+  if (timezone !== undefined) {
+    try {
+      Intl.DateTimeFormat('en', { timeZone: timezone })
+    } catch {
+      throw invalid(`${where}: option "timezone" must be an IANA time zone, such as 'Europe/Berlin' or 'UTC'; received ${show(timezone)}.`)
+    }
+  }
+  try {
+    return parseCron(cron, timezone, now)
+  } catch (error) {
+    throw invalid(`${where}: option "cron" must be a cron expression, such as '0 2 * * *' or '@daily'; received ${show(cron)}: ${(error as Error).message}.`)
+  }
 }
 
 /** Which levels there are is the logger's business: it is asked. */
@@ -143,16 +259,16 @@ function wrong (expected: string, received: unknown): Wrong {
 
 /**
  * Copies the keys that `checks` knows from `given`, each through its check. An unknown key is refused, with a suggestion from
- * all keys there are; one that is undefined counts as not given. The object itself is neither kept nor changed.
+ * the keys of all kinds; one that is undefined counts as not given. The object itself is neither kept nor changed.
  */
-function check<C extends Record<string, Check<unknown>>> (where: string, given: unknown, checks: C, others: object = checks): { [K in keyof C]?: ReturnType<C[K]> } {
+function check<C extends Record<string, Check<unknown>>> (where: string, given: unknown, checks: C): { [K in keyof C]?: ReturnType<C[K]> } {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
     throw invalid(`${where}: options must be an object; received ${show(given)}.`)
   }
   const checked: Record<string, unknown> = {}
   for (const key of Object.keys(given)) {
     const checkOf = Object.hasOwn(checks, key) ? checks[key] : undefined
-    if (checkOf === undefined) throw unknownOption(where, key, Object.keys(checks), Object.keys(others))
+    if (checkOf === undefined) throw unknownOption(where, key, checks)
     const value = (given as Record<string, unknown>)[key]
     if (value === undefined) continue
     try {
@@ -165,8 +281,10 @@ function check<C extends Record<string, Check<unknown>>> (where: string, given: 
   return checked as { [K in keyof C]?: ReturnType<C[K]> }
 }
 
-function unknownOption (where: string, key: string, known: string[], all: string[]): Error {
-  if (all.includes(key)) return invalid(`${where}: option "${key}" belongs to a hosted service, which is declared without a handler: (name, { start, stop }).`)
-  const near = closestMatch(key, all, { maxDistance: Math.max(1, Math.floor(key.length / 2.5)) })
+function unknownOption (where: string, key: string, checks: object): Error {
+  const known = Object.keys(checks)
+  const ofTask = 'enabled' in checks
+  if (ofTask && Object.hasOwn(elsewhere, key)) return invalid(`${where}: option "${key}" belongs to ${String(elsewhere[key])}.`)
+  const near = closestMatch(key, ofTask ? Object.keys(elsewhere) : known, { maxDistance: Math.max(1, Math.floor(key.length / 2.5)) })
   return invalid(`${where}: unknown option "${key}". ${near === undefined ? '' : `Did you mean "${near}"? `}It takes ${known.join(', ')}.`)
 }

@@ -1,13 +1,14 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { inspect } from 'node:util'
-import type { Attempt, Result } from './attempt.ts'
+import type { Attempt } from './attempt.ts'
+import type { RunResult } from './run.ts'
 
 // The only file that words a log line. Each is one object and one short message; an error always stands under `err`.
 
 type Level = 'debug' | 'info' | 'warn' | 'error'
 
 /** What there is to say of one run. */
-type RunReport = (log: FastifyBaseLogger, task: string, attempt: Attempt, result: Result) => void
+type RunReport = (log: FastifyBaseLogger, task: string, attempt: Attempt, result: RunResult) => void
 
 export const report = {
   serviceCompleted: ofRun('info', 'service completed'),
@@ -19,6 +20,27 @@ export const report = {
   stopped: ofRun('debug', 'hosted service stopped'),
   stopFailed: ofRun('error', 'stop failed'),
 
+  runSucceeded: ofRun('info', 'run succeeded'),
+  runFailed: ofRun('error', 'run failed'),
+  runCancelled: ofRun('debug', 'run cancelled'),
+  runCutShort: ofRun('warn', 'run cut short by shutdown'),
+
+  tick (log: FastifyBaseLogger, task: string, attempt: Attempt, dueAt: Date): void {
+    if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number, dueAt }, 'run started')
+  },
+  tickExcluded (log: FastifyBaseLogger, task: string, dueAt: Date): void {
+    write(log, 'debug', { task, dueAt }, 'tick skipped: excluded')
+  },
+  tickSkipped (log: FastifyBaseLogger, loud: boolean, task: string, dueAt: Date, skipped: number, run: string | undefined): void {
+    const message = loud ? `${skipped} ticks skipped behind a run that has not ended: does it hang?` : 'tick skipped: the run before it is active'
+    write(log, loud ? 'warn' : 'debug', { task, run, dueAt, skipped }, message)
+  },
+  allExcluded (log: FastifyBaseLogger, task: string): void {
+    write(log, 'warn', { task }, 'exclude leaves out every tick within reach: the next run is not known')
+  },
+  eitherDay (log: FastifyBaseLogger, task: string, cron: string): void {
+    write(log, 'warn', { task, cron }, 'the cron expression restricts the day of the month and the day of the week: a day that matches either is taken')
+  },
   startFailed (log: FastifyBaseLogger, task: string, err: unknown): void {
     write(log, 'error', { task, err }, 'start failed')
   },
@@ -40,7 +62,7 @@ function ofRun (level: Level, message: string): RunReport {
   return (log, task, attempt, result) => {
     if (!enabled(log, level)) return
     const line = { task, run: attempt.id, attempt: attempt.number, duration: Math.round(result.duration) }
-    write(log, level, 'error' in result ? { ...line, err: result.error } : line, message)
+    write(log, level, result.outcome === 'succeeded' ? line : { ...line, err: result.error }, message)
   }
 }
 

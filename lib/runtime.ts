@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { now } from './clock.ts'
+import { Clock } from './clock.ts'
 import { Deadline } from './deadline.ts'
 import { formatDuration } from './duration.ts'
 import { errorCodes } from './errors.ts'
@@ -21,7 +21,8 @@ const MARGIN = 200
  * starts at once, and ends in the plugin's own onClose.
  */
 export class Runtime implements Surroundings {
-  readonly deadline: Deadline = new Deadline()
+  readonly clock: Clock = new Clock()
+  readonly deadline: Deadline = new Deadline(this.clock)
   readonly onRun: OnRun | undefined
   readonly tasks: Map<string, Task> = new Map()
   readonly #server: FastifyInstance
@@ -66,7 +67,7 @@ export class Runtime implements Surroundings {
     if (!isBooted(this.#server)) await this.#server.ready()
     if (this.closing) throw new errorCodes.FST_BG_CLOSING('Background tasks cannot be started')
     for (const task of this.tasks.values()) {
-      if (task.state === 'idle' && task.options.enabled) await this.#startOrRollBack(task)
+      if (task.startable && task.options.enabled) await this.#startOrRollBack(task)
     }
   }
 
@@ -104,15 +105,15 @@ export class Runtime implements Surroundings {
   }
 
   #startsByItself (task: Task): boolean {
-    return !this.closing && this.#options.autostart && task.options.enabled && task.state === 'idle'
+    return !this.closing && this.#options.autostart && task.options.enabled && task.startable
   }
 
   async #startOrRollBack (task: Task): Promise<void> {
-    const began = now()
+    const began = this.clock.now()
     try {
       await task.start()
     } catch (error) {
-      await this.#rollBack(now() - began)
+      await this.#rollBack(this.clock.now() - began)
       throw error
     }
   }
@@ -122,7 +123,7 @@ export class Runtime implements Surroundings {
     if (this.closing) return
     this.#phase = 'failed'
     const { pluginTimeout = 0 } = this.#server.initialConfig
-    const limit = new Deadline()
+    const limit = new Deadline(this.clock)
     limit.start(pluginTimeout === 0 ? this.#options.shutdownTimeout : pluginTimeout - MARGIN - spent)
     for (const task of this.tasks.values()) task.cancel(this.#reason, 0)
     for (const task of [...this.tasks.values()].reverse()) await limit.until(task.end())

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
-import type { Attempt, Result } from './attempt.ts'
+import type { Attempt } from './attempt.ts'
 import type { ServiceOptions } from './options.ts'
 import { report } from './report.ts'
-import type { TaskHandler } from './run.ts'
+import type { RunResult, TaskHandler } from './run.ts'
 import { Task, type Surroundings } from './task.ts'
 
 /** A task that is one run, from ready to close. */
@@ -15,13 +15,16 @@ export class Service extends Task {
     this.#handler = handler
   }
 
-  protected async begin (): Promise<void> {
-    this.launch(this.#handler, (attempt, result) => { this.#settled(attempt, result) })
+  protected get live (): boolean { return this.state === 'running' }
+
+  protected async begin (id?: string): Promise<void> {
+    this.enter('running')
+    this.launch(this.#handler, (attempt, result) => { this.#settled(attempt, result) }, { id, later: true, always: true })
   }
 
   protected async finish (): Promise<undefined> {}
 
-  #settled (attempt: Attempt, result: Result): void {
+  #settled (attempt: Attempt, result: RunResult): void {
     const asked = this.state === 'stopping'
     if (result.outcome === 'failed') {
       this.enter('failed')

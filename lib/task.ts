@@ -1,44 +1,20 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
-import { Attempt, type Result } from './attempt.ts'
-import { after, soon, type Timer } from './clock.ts'
+import { randomUUID } from 'node:crypto'
+import { Attempt } from './attempt.ts'
+import { soon, type Clock, type Timer } from './clock.ts'
 import type { Deadline } from './deadline.ts'
 import { errorCodes } from './errors.ts'
-import type { SharedOptions } from './options.ts'
+import type { BackgroundTask, TaskKind, TaskStats } from './handle.ts'
+import { invalid, show, type SharedOptions } from './options.ts'
 import { report } from './report.ts'
-import type { OnRun, TaskHandler } from './run.ts'
+import type { OnRun, RunHandle, RunOutcome, RunResult, TaskHandler } from './run.ts'
 import { transitions, type TaskState } from './states.ts'
-
-/** What kind of task it is: a `service` is one run from ready to close, a `hosted` service is started and stopped by hand. */
-export type TaskKind = 'service' | 'hosted'
-
-/** A declared task, as its user holds it. */
-export interface BackgroundTask {
-  /** Its name, unique in the server. */
-  readonly name: string
-  /** What kind of task it is. */
-  readonly kind: TaskKind
-  /** Where it is in its life. */
-  readonly state: TaskState
-  /**
-   * Starts the task unless it runs, also where `autostart` or `enabled` is false. Resolves when it has been started: for a
-   * hosted service, when its `start` has ended.
-   *
-   * Rejects with what `start` threw, with `FST_BG_START_TIMEOUT`, or with `FST_BG_CLOSING` once the application closes.
-   */
-  start (): Promise<void>
-  /**
-   * Stops the task: aborts its signal with `FST_BG_CANCELLED`, waits for the handler to end, and calls the `stop` of a hosted
-   * service. Resolves when all that is done, or when the application closes meanwhile and runs out of time.
-   *
-   * Rejects with what `stop` threw.
-   */
-  stop (): Promise<void>
-}
 
 /** What a task is told of the server it lives in. */
 export interface Surroundings {
   /** Whether nothing new may start. */
   readonly closing: boolean
+  readonly clock: Clock
   /** The moment after which close waits for nobody. */
   readonly deadline: Deadline
   readonly onRun: OnRun | undefined
@@ -48,11 +24,27 @@ export interface Surroundings {
 export type Reason = Error & { code: string }
 
 /** Hears how an attempt ended, before anyone who waits for it. */
-type Settled = (attempt: Attempt, result: Result) => void
+type Settled = (attempt: Attempt, result: RunResult) => void
+
+/** What an attempt is launched with. */
+interface Launch {
+  /** The run's id, where it was given out before. */
+  id?: string | undefined
+  dueAt?: Date
+  missed?: number
+  /** In a later macrotask; else at once. */
+  later?: boolean
+  /** Even if it is cancelled before that macrotask. */
+  always?: boolean
+  /** As last work: `cancel` leaves it alone, the deadline does not. */
+  last?: boolean
+}
+
+export const skipped: RunResult = { outcome: 'skipped', value: undefined, error: undefined, duration: 0 }
 
 /** What is known of an attempt that has been accepted, and has not ended yet. */
 interface Active {
-  ended: Promise<Result>
+  ended: Promise<RunResult>
   /** Whether `cancel` aborts it. The `stop` of a hosted service goes on until the deadline. */
   cancellable: boolean
 }
@@ -72,6 +64,12 @@ export abstract class Task implements BackgroundTask {
   protected readonly surroundings: Surroundings
   readonly #active = new Map<Attempt, Active>()
   #state: TaskState = 'idle'
+  /** Where the way down ends. */
+  #rest: 'stopped' | 'paused' = 'stopped'
+  /** Whether a start was asked for while it was paused, or it ran when it was paused. */
+  #resumable = false
+  #launched: Promise<RunResult> | undefined
+  readonly #counts: Record<RunOutcome, number> = { succeeded: 0, failed: 0, cancelled: 0, skipped: 0 }
   /** What was asked for last: start or stop. A start that had to wait for the life before looks here again. */
   #wanted = false
   #starting: Promise<void> | undefined
@@ -88,6 +86,17 @@ export abstract class Task implements BackgroundTask {
 
   get state (): TaskState { return this.#state }
 
+  get stats (): TaskStats { return { ...this.#counts, active: this.#active.size } }
+
+  get nextRunAt (): Date | undefined { return undefined }
+
+  nextRuns (count: number): Date[] {
+    if (!Number.isInteger(count) || count < 0 || count > 1_000) {
+      throw invalid(`Background task "${this.name}": nextRuns() takes a whole number from 0 to 1000; received ${show(count)}.`)
+    }
+    return []
+  }
+
   /** Whether a run of it has not ended. */
   get active (): boolean { return this.#active.size > 0 }
 
@@ -96,25 +105,59 @@ export abstract class Task implements BackgroundTask {
     return this.#active.size === 0 && !this.holding && this.#state !== 'running' && this.#state !== 'stopping'
   }
 
+  /** Whether the app starts it when it becomes ready: it has not been started, nor stopped. */
+  get startable (): boolean {
+    return !this.live && this.#starting === undefined && (this.#state === 'idle' || this.#state === 'paused')
+  }
+
   start (): Promise<void> {
-    if (this.surroundings.closing) return Promise.reject(this.#refusal())
-    this.#wanted = true
-    this.#starting ??= this.#start().finally(() => { this.#starting = undefined })
-    return this.#starting
+    return this.#startAs(undefined)
   }
 
   async stop (): Promise<void> {
-    this.cancel(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was stopped'), 0)
-    const error = await this.end()
-    if (error !== undefined) throw error
+    await this.#goDown('stopped', 'the task was stopped')
+  }
+
+  async pause (): Promise<void> {
+    if (this.surroundings.closing) return
+    if (this.#state === 'idle' && this.#starting === undefined) {
+      this.enter('paused')
+    } else if (this.live || this.#starting !== undefined) {
+      this.#resumable = true
+      await this.#goDown('paused', 'the task was paused')
+    }
+  }
+
+  async resume (): Promise<void> {
+    if (this.#state === 'stopping' && this.#rest === 'paused') await this.#ending
+    if (this.#state !== 'paused' || this.surroundings.closing) return
+    this.enter('idle')
+    if (!this.#resumable) return
+    this.#resumable = false
+    await this.start()
+  }
+
+  trigger (): RunHandle {
+    this.refuseWhileClosing('triggered')
+    if (this.live || this.#starting !== undefined) {
+      this.count('skipped')
+      return { id: randomUUID(), finished: Promise.resolve(skipped) }
+    }
+    if (this.#state === 'paused') this.enter('idle')
+    return this.handle((id, settle) => {
+      this.#launched = undefined
+      const started = this.#startAs(id)
+      const ended = async (error?: unknown): Promise<RunResult> => await this.#launched ?? { ...skipped, outcome: 'cancelled', error }
+      void started.then(() => ended(), ended).then(settle)
+    })
   }
 
   /** Aborts what runs with `reason`, after `grace` milliseconds; waits for nothing. */
   cancel (reason: Reason, grace: number): void {
     this.#wanted = false
-    if (this.#state === 'running') this.enter('stopping')
+    if (this.#state === 'running' || (this.#state === 'paused' && this.active)) this.enter('stopping')
     if (grace > 0 && this.#active.size > 0) {
-      this.#grace ??= after(grace, () => { this.#abort(reason, false) })
+      this.#grace ??= this.surroundings.clock.after(grace, () => { this.#abort(reason, false) })
     } else {
       this.#abort(reason, false)
     }
@@ -134,8 +177,11 @@ export abstract class Task implements BackgroundTask {
   /** Whether it holds something that only its last work lets go. */
   protected get holding (): boolean { return false }
 
-  /** Begins a life. */
-  protected abstract begin (): Promise<void>
+  /** Whether a life has begun, and has not been asked to end. */
+  protected abstract get live (): boolean
+
+  /** Begins a life; its first run has the given id. */
+  protected abstract begin (id?: string): Promise<void>
 
   /** The last work of a life: what runs has ended, or the deadline has passed. Resolves with its error; never rejects. */
   protected abstract finish (): Promise<Error | undefined>
@@ -154,54 +200,89 @@ export abstract class Task implements BackgroundTask {
     return this.#log
   }
 
-  /** Runs `handler` once, in a later macrotask. */
-  protected launch (handler: TaskHandler, settled: Settled): { attempt: Attempt, ended: Promise<Result> } {
-    return this.#track(handler, settled, true)
+  /** The attempt that has been active for longest. */
+  protected get oldest (): Attempt | undefined {
+    const [oldest] = this.#active.keys()
+    return oldest
   }
 
-  /** Runs `handler` once, at once, as last work: its signal aborts at the deadline. */
-  protected async launchLast (handler: TaskHandler, settled: Settled): Promise<Result> {
-    return await this.#track(handler, settled, false).ended
+  protected count (outcome: RunOutcome): void {
+    this.#counts[outcome]++
   }
 
-  async #start (): Promise<void> {
-    if (this.#state === 'running') return
+  /** A handle for the run that `ask` asks for. */
+  protected handle (ask: (id: string, settle: (result: RunResult) => void) => void): RunHandle {
+    const id = randomUUID()
+    return { id, finished: new Promise(resolve => { ask(id, resolve) }) }
+  }
+
+  protected refuseWhileClosing (what: string): void {
+    if (this.surroundings.closing) throw new errorCodes.FST_BG_CLOSING(`Background task "${this.name}" cannot be ${what}`)
+  }
+
+  /** Runs `handler` once. `settled` hears how it ended before anyone who waits for that. */
+  protected launch (handler: TaskHandler, settled: Settled, { later = false, always = false, last = false, ...run }: Launch): { attempt: Attempt, ended: Promise<RunResult> } {
+    const { onRun, deadline } = this.surroundings
+    const attempt = new Attempt({ task: this.name, server: this.owner, logLevel: this.options.logLevel, handler, onRun, ...run })
+    if (last && deadline.passed) attempt.abort(new errorCodes.FST_BG_SHUTDOWN())
+    const execute = async (): Promise<void> => {
+      if (later) await new Promise<void>(resolve => { soon(resolve) })
+      const result = later && !always && attempt.reason !== undefined
+        ? { ...skipped, outcome: 'cancelled', error: attempt.reason } as const
+        : await attempt.execute()
+      this.#active.delete(attempt)
+      this.count(result.outcome)
+      settled(attempt, result)
+      this.#settle()
+      end(result)
+    }
+    // Active before it begins: the handler may ask for a run, or a stop, in its first line.
+    let end!: (result: RunResult) => void
+    const ended = new Promise<RunResult>(resolve => { end = resolve })
+    this.#active.set(attempt, { ended, cancellable: !last })
+    this.#launched = ended
+    void execute()
+    return { attempt, ended }
+  }
+
+  async #startAs (id: string | undefined): Promise<void> {
+    this.refuseWhileClosing('started')
+    if (this.#state === 'paused') {
+      this.#resumable = true
+      return
+    }
+    this.#wanted = true
+    this.#starting ??= this.#start(id).finally(() => { this.#starting = undefined })
+    await this.#starting
+  }
+
+  async #start (id: string | undefined): Promise<void> {
+    if (this.live) return
     if (this.#ending !== undefined || this.#active.size > 0) {
       // A life begins only after the one before it has ended, even where that ignores its signal.
       await this.#ending
       await this.#idle()
       if (!this.#wanted) return
-      if (this.surroundings.closing) throw this.#refusal()
+      this.refuseWhileClosing('started')
     }
-    this.enter('running')
-    await this.begin()
+    await this.begin(id)
+  }
+
+  async #goDown (rest: 'stopped' | 'paused', why: string): Promise<void> {
+    this.#rest = rest
+    this.cancel(new errorCodes.FST_BG_CANCELLED(this.name, why), 0)
+    const error = await this.end()
+    if (error !== undefined) throw error
   }
 
   async #end (): Promise<Error | undefined> {
-    if (this.#state === 'idle') this.enter('stopped')
+    if (this.#state === 'idle' || this.#state === 'paused') this.enter('stopped')
     await this.surroundings.deadline.until(this.#idle())
     const error = await this.finish()
     this.#ending = undefined
     if (this.#state === 'stopping' && error !== undefined) this.enter('failed')
     this.#settle()
     return error
-  }
-
-  #track (handler: TaskHandler, settled: Settled, cancellable: boolean): { attempt: Attempt, ended: Promise<Result> } {
-    const { onRun, deadline } = this.surroundings
-    const attempt = new Attempt({ task: this.name, server: this.owner, logLevel: this.options.logLevel, handler, onRun })
-    const run = async (): Promise<Result> => {
-      if (cancellable) await new Promise<void>(resolve => { soon(resolve) })
-      const result = await attempt.execute()
-      this.#active.delete(attempt)
-      settled(attempt, result)
-      this.#settle()
-      return result
-    }
-    if (!cancellable && deadline.passed) attempt.abort(new errorCodes.FST_BG_SHUTDOWN())
-    const ended = run()
-    this.#active.set(attempt, { ended, cancellable })
-    return { attempt, ended }
   }
 
   /** Resolves when the runs that are active now have ended. */
@@ -215,7 +296,8 @@ export abstract class Task implements BackgroundTask {
     this.#grace?.cancel()
     this.#grace = undefined
     if (this.#state !== 'stopping' || this.#ending !== undefined) return
-    this.enter('stopped')
+    this.enter(this.#rest)
+    this.#rest = 'stopped'
     if (this.surroundings.deadline.passed) report.stoppedLate(this.log, this.name)
   }
 
@@ -225,9 +307,5 @@ export abstract class Task implements BackgroundTask {
     for (const [attempt, { cancellable }] of this.#active) {
       if (cancellable || all) attempt.abort(reason)
     }
-  }
-
-  #refusal (): Reason {
-    return new errorCodes.FST_BG_CLOSING(`Background task "${this.name}" cannot be started`)
   }
 }

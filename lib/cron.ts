@@ -1,0 +1,69 @@
+import { Cron } from 'croner'
+
+/** Ticks at the times that a cron expression names. Times are milliseconds since the epoch. */
+export interface CronPattern {
+  /** The first tick after `time`; undefined if there is none. */
+  next (time: number): number | undefined
+  /** The last tick before `time`; undefined if there is none. */
+  previous (time: number): number | undefined
+  /** Whether the day of the month and the day of the week are both restricted, so that either matches. */
+  readonly eitherDay: boolean
+  readonly text: string
+}
+
+// A parsed expression holds 83 kB and takes 0.2 ms to make, so the tasks of a process share one for a text and a zone.
+const patterns = new Map<string, WeakRef<CronerPattern>>()
+const unused = new FinalizationRegistry<string>(key => {
+  if (patterns.get(key)?.deref() === undefined) patterns.delete(key)
+})
+
+/**
+ * Parses a cron expression with five fields, or six with seconds, or a nickname such as `@daily`.
+ * In the zone of the process, the local time functions of the engine do, four times faster. Throws what is wrong with it.
+ */
+export function parseCron (text: string, timezone: string | undefined, now: number): CronPattern {
+  const zone = timezone === Intl.DateTimeFormat().resolvedOptions().timeZone ? undefined : timezone
+  const key = `${text} ${zone ?? ''}`
+  const known = patterns.get(key)?.deref()
+  if (known !== undefined) return known
+  const pattern = new CronerPattern(text.trim(), zone, now)
+  patterns.set(key, new WeakRef(pattern))
+  unused.register(pattern, key)
+  return pattern
+}
+
+class CronerPattern implements CronPattern {
+  readonly eitherDay: boolean
+  readonly text: string
+  readonly #cron: Cron
+  /** Between `from` and `next` there is no tick: most tasks that share an expression ask about the same stretch. */
+  #from = Infinity
+  #next: number | undefined
+
+  constructor (text: string, timezone: string | undefined, now: number) {
+    this.text = text
+    const fields = text.split(/\s+/)
+    if (!text.startsWith('@') && (fields.length < 5 || fields.length > 6)) throw new Error('it takes 5 fields, or 6 with the seconds first')
+    // Only as a calculator. As a scheduler it drifts, awaits nothing, and makes a rejection an unhandled one.
+    this.#cron = new Cron(text, { paused: true, mode: '5-or-6-parts', fixedTimeRule: 'no-wildcard', ...(timezone !== undefined && { timezone }) })
+    const [day, , weekday] = fields.slice(-3)
+    this.eitherDay = fields.length > 1 && isRestricted(day) && isRestricted(weekday) && !weekday?.includes('+')
+    // An impossible date parses, and has no tick.
+    if (this.next(now) === undefined) throw new Error('no date ever matches it')
+  }
+
+  next (time: number): number | undefined {
+    if (this.#next !== undefined && time >= this.#from && time < this.#next) return this.#next
+    this.#from = time
+    this.#next = this.#cron.nextRun(new Date(time))?.getTime()
+    return this.#next
+  }
+
+  previous (time: number): number | undefined {
+    return this.#cron.previousRuns(1, new Date(time))[0]?.getTime()
+  }
+}
+
+function isRestricted (field: string | undefined): boolean {
+  return field !== undefined && !field.startsWith('*') && field !== '?'
+}

@@ -1,0 +1,171 @@
+import type { FastifyInstance } from 'fastify'
+import type { Attempt } from './attempt.ts'
+import type { TimedOptions } from './options.ts'
+import { report } from './report.ts'
+import type { RunHandle, RunResult, TaskHandler } from './run.ts'
+import { ByCron, Every, type Schedule } from './schedule.ts'
+import { skipped, Task, type Surroundings } from './task.ts'
+import { Ticker, type TickerListener } from './ticker.ts'
+
+/** A run that is wanted: by a tick, or by `trigger`. */
+interface Wanted {
+  dueAt: Date
+  missed: number
+  /** Of a trigger: what its handle waits for. */
+  handle?: { id: string, settle: (result: RunResult) => void }
+}
+
+/**
+ * A task that runs when its schedule says so.
+ *
+ * A tick becomes a run, unless one is active: then `overlap` decides. A run that is active is never touched by a tick. Under
+ * `wait`, one more run stands by until it ends. Ticks that are caught up (`misfire: 'all'`) queue behind it, and no overlap skips them.
+ */
+export class TimedTask extends Task implements TickerListener {
+  readonly kind = 'timed'
+  readonly #options: TimedOptions
+  readonly #handler: TaskHandler
+  #ticker: Ticker | undefined
+  #pending: Wanted | undefined
+  #backlog: Date[] = []
+  /** How many ticks have been skipped behind the run that is active. */
+  #skips = 0
+
+  constructor (name: string, owner: FastifyInstance, options: TimedOptions, handler: TaskHandler, surroundings: Surroundings) {
+    super(name, owner, options, surroundings)
+    this.#options = options
+    this.#handler = handler
+  }
+
+  override get nextRunAt (): Date | undefined { return this.state === 'paused' ? undefined : this.#ticker?.nextAt }
+
+  override nextRuns (count: number): Date[] {
+    const checked = super.nextRuns(count)
+    return this.#ticker === undefined || this.state === 'paused' ? checked : this.#ticker.next(count)
+  }
+
+  override trigger (): RunHandle {
+    this.refuseWhileClosing('triggered')
+    return this.handle((id, settle) => {
+      this.#want({ dueAt: new Date(this.surroundings.clock.wall()), missed: 0, handle: { id, settle } }, true)
+    })
+  }
+
+  override async pause (): Promise<void> {
+    if (this.state !== 'idle' && this.state !== 'running') return
+    this.enter('paused')
+    this.#ticker?.stop()
+    this.#drop(false)
+  }
+
+  override async resume (): Promise<void> {
+    if (this.state !== 'paused' || this.surroundings.closing) return
+    this.enter(this.active ? 'running' : 'idle')
+    this.#ticker?.start()
+  }
+
+  override cancel (reason: Error & { code: string }, grace: number): void {
+    this.#ticker?.stop()
+    this.#ticker = undefined
+    this.#drop(true)
+    super.cancel(reason, grace)
+  }
+
+  tick (dueAt: Date, missed: number): void {
+    this.#want({ dueAt, missed }, false)
+  }
+
+  catchUp (dueAts: Date[]): void {
+    if (this.#options.overlap === 'allow') {
+      for (const dueAt of dueAts) this.#run({ dueAt, missed: 0 }, false)
+    } else {
+      this.#backlog.push(...dueAts)
+      if (!this.active) this.#runNext()
+    }
+  }
+
+  excluded (dueAt: Date): void {
+    this.count('skipped')
+    report.tickExcluded(this.log, this.name, dueAt)
+  }
+
+  excludeFailed (dueAt: Date, error: unknown): void {
+    this.#run({ dueAt, missed: 0 }, false, () => { throw error })
+  }
+
+  protected get live (): boolean { return this.#ticker !== undefined }
+
+  protected async begin (): Promise<void> {
+    const { clock } = this.surroundings
+    const { every, cron, immediate } = this.#options
+    const schedule: Schedule = cron === undefined ? new Every(clock.now(), every) : new ByCron(cron)
+    this.#ticker = new Ticker(clock, schedule, this.#options, this)
+    if (this.state !== 'paused') {
+      if (this.state !== 'idle') this.enter('idle')
+      this.#ticker.start()
+    }
+    if (this.#options.exclude !== undefined && this.#ticker.nextAt === undefined) report.allExcluded(this.log, this.name)
+    if (immediate) this.#want({ dueAt: new Date(clock.wall()), missed: 0 }, true)
+  }
+
+  protected async finish (): Promise<undefined> {}
+
+  #want (wanted: Wanted, later: boolean): void {
+    const { overlap } = this.#options
+    if (!this.active || overlap === 'allow') this.#run(wanted, later)
+    else if (overlap === 'wait' && this.#pending === undefined) this.#pending = wanted
+    else this.#skip(wanted)
+  }
+
+  #run ({ dueAt, missed, handle }: Wanted, later: boolean, handler = this.#handler): void {
+    if (this.state === 'idle') this.enter('running')
+    const { attempt } = this.launch(handler, (attempt, result) => {
+      this.#settled(attempt, result)
+      handle?.settle(result)
+    }, { dueAt, missed, id: handle?.id, later })
+    report.tick(this.log, this.name, attempt, dueAt)
+  }
+
+  #settled (attempt: Attempt, result: RunResult): void {
+    switch (result.outcome) {
+      case 'succeeded':
+        report.runSucceeded(this.log, this.name, attempt, result)
+        break
+      case 'failed':
+        report.runFailed(this.log, this.name, attempt, result)
+        break
+      case 'cancelled': {
+        const line = attempt.reason?.code === 'FST_BG_SHUTDOWN' ? report.runCutShort : report.runCancelled
+        line(this.log, this.name, attempt, result)
+      }
+    }
+    if (this.active) return
+    this.#skips = 0
+    if (this.state === 'running') this.enter('idle')
+    this.#runNext()
+  }
+
+  #runNext (): void {
+    const dueAt = this.#backlog.shift()
+    const wanted = dueAt === undefined ? this.#pending : { dueAt, missed: 0 }
+    if (wanted === this.#pending) this.#pending = undefined
+    if (wanted !== undefined) this.#run(wanted, false)
+  }
+
+  #skip ({ dueAt, handle }: Wanted): void {
+    this.#skips++
+    this.count('skipped')
+    // The third, the sixth, the twelfth: a run that hangs is said, and does not fill the log.
+    const loud = this.#skips % 3 === 0 && Number.isInteger(Math.log2(this.#skips / 3))
+    report.tickSkipped(this.log, loud, this.name, dueAt, this.#skips, this.oldest?.id)
+    handle?.settle(skipped)
+  }
+
+  /** Forgets what stands by: all of it, or only what a tick has asked for. */
+  #drop (all: boolean): void {
+    this.#backlog = []
+    if (!all && this.#pending?.handle !== undefined) return
+    this.#pending?.handle?.settle({ ...skipped, outcome: 'cancelled' })
+    this.#pending = undefined
+  }
+}
