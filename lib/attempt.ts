@@ -35,6 +35,7 @@ export class Attempt {
   #log: FastifyBaseLogger | undefined
   #controller: AbortController | undefined
   #reason: (Error & { code: string }) | undefined
+  #begun = false
 
   constructor (options: AttemptOptions) {
     this.#options = options
@@ -43,6 +44,9 @@ export class Attempt {
 
   /** Why the signal has aborted; undefined as long as it has not. */
   get reason (): (Error & { code: string }) | undefined { return this.#reason }
+
+  /** Whether the handler has been called. */
+  get begun (): boolean { return this.#begun }
 
   get id (): string {
     this.#id ??= randomUUID()
@@ -77,6 +81,7 @@ export class Attempt {
    */
   async execute (): Promise<RunResult> {
     const started = now()
+    this.#begun = true
     try {
       const value = await outsideOfRequests(() => this.#call())
       return { outcome: 'succeeded', value, error: undefined, duration: now() - started }

@@ -1,9 +1,7 @@
-import { inspect } from 'node:util'
 import type { FastifyInstance } from 'fastify'
-import { closestMatch } from 'leven'
+import { abortSignal, boolean, check, duration, durationText, func, invalid, oneOf, positiveDuration, show, text, type Elsewhere } from './check.ts'
 import { parseCron, type CronPattern } from './cron.ts'
-import { parseDuration, type Duration } from './duration.ts'
-import { errorCodes } from './errors.ts'
+import type { Duration } from './duration.ts'
 import type { OnRun, Run, TaskHandler } from './run.ts'
 import type { Misfire, TickerOptions } from './ticker.ts'
 
@@ -95,41 +93,6 @@ export type HostedOptions = SharedOptions & { start: TaskHandler | undefined, st
 
 export type TimedOptions = SharedOptions & TickerOptions & { every: number, cron: CronPattern | undefined, immediate: boolean, overlap: Overlap }
 
-/** Throws what is wrong with a value, or returns what is kept of it. */
-type Check<T> = (value: unknown) => T
-
-const abortSignal: Check<AbortSignal> = value => {
-  if (!(value instanceof AbortSignal)) throw wrong('an AbortSignal', value)
-  return value
-}
-const boolean: Check<boolean> = value => {
-  if (typeof value !== 'boolean') throw wrong('true or false', value)
-  return value
-}
-const func = <T>(value: unknown): T => {
-  if (typeof value !== 'function') throw wrong('a function', value)
-  return value as T
-}
-const duration: Check<number> = value => {
-  const ms = parseDuration(value)
-  if (ms === undefined) throw wrong(durationText, value)
-  return ms
-}
-const positiveDuration: Check<number> = value => {
-  const ms = parseDuration(value)
-  if (ms === undefined || ms === 0) throw wrong(`${durationText}, above 0`, value)
-  return ms
-}
-const text: Check<string> = value => {
-  if (typeof value !== 'string' || value === '') throw wrong('a text', value)
-  return value
-}
-const oneOf = <T extends string>(...all: T[]): Check<T> => value => {
-  if (!all.includes(value as T)) throw wrong(`one of ${all.map(show).join(', ')}`, value)
-  return value as T
-}
-const durationText = "a duration: milliseconds, or a text such as '500ms', '30s' or '1h30m' (units w d h m s ms, descending, once each)"
-
 const pluginChecks = { autostart: boolean, shutdownTimeout: positiveDuration, onRun: func<OnRun> }
 const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
 const hostedChecks = { ...sharedChecks, start: func<TaskHandler>, stop: func<TaskHandler>, startTimeout: positiveDuration }
@@ -145,7 +108,7 @@ const timedChecks = {
   exclude: func<(due: Date) => boolean>
 }
 /** The keys of all kinds, and what to say of one that is of another kind. */
-const elsewhere = {
+const elsewhere: Elsewhere = {
   ...Object.fromEntries(Object.keys(timedChecks).map(key => [key, 'a timed task, which has "every" or "cron"'])),
   ...Object.fromEntries(Object.keys(hostedChecks).map(key => [key, 'a hosted service, which is declared without a handler: (name, { start, stop })']))
 }
@@ -161,7 +124,7 @@ export function pluginOptions (given: unknown): PluginOptions {
 
 /** Checks the options of a service. Throws `FST_BG_INVALID_OPTION`. */
 export function serviceOptions (where: string, given: unknown, owner: FastifyInstance): ServiceOptions {
-  const options = { ...defaults, ...check(where, given, sharedChecks) }
+  const options = { ...defaults, ...check(where, given, sharedChecks, elsewhere) }
   checkLevel(where, options.logLevel, owner)
   return options
 }
@@ -174,7 +137,7 @@ export function isTimed (given: unknown): boolean {
 
 /** Checks the options of a timed task. Throws `FST_BG_INVALID_OPTION`. */
 export function timedOptions (where: string, given: unknown, owner: FastifyInstance, now: number): TimedOptions {
-  const { cron, timezone, ...options } = check(where, given, timedChecks)
+  const { cron, timezone, ...options } = check(where, given, timedChecks, elsewhere)
   if (options.every !== undefined && cron !== undefined) throw invalid(`${where}: "every" and "cron" exclude each other. Pass one of them.`)
   if (timezone !== undefined && cron === undefined) throw invalid(`${where}: "timezone" goes with "cron"; a period has none.`)
   checkLevel(where, options.logLevel, owner)
@@ -203,7 +166,7 @@ export function ticksOptions (period: unknown, given: unknown): { every: number,
 export function hostedOptions (where: string, given: unknown, owner: FastifyInstance): HostedOptions {
   const { pluginTimeout = 0 } = owner.initialConfig
   const limit = pluginTimeout === 0 ? Infinity : Math.max(pluginTimeout - 500, pluginTimeout / 2)
-  const options = { ...defaults, start: undefined, stop: undefined, startTimeout: limit, ...check(where, given, hostedChecks) }
+  const options = { ...defaults, start: undefined, stop: undefined, startTimeout: limit, ...check(where, given, hostedChecks, elsewhere) }
   if (options.start === undefined && options.stop === undefined) {
     throw invalid(`${where} has no handler, and neither "start" nor "stop". Pass a function last, or an object with at least one of the two.`)
   }
@@ -240,51 +203,3 @@ function checkLevel (where: string, level: string | undefined, owner: FastifyIns
 }
 
 const defaults = { enabled: true, grace: 0, logLevel: undefined }
-
-/** An `FST_BG_INVALID_OPTION` that says what is wrong. */
-export function invalid (what: string): Error {
-  return new errorCodes.FST_BG_INVALID_OPTION(what)
-}
-
-/** How a value stands in an error message. */
-export function show (value: unknown): string {
-  return inspect(value, { depth: 0, breakLength: Infinity, maxStringLength: 80 })
-}
-
-class Wrong extends Error {}
-
-function wrong (expected: string, received: unknown): Wrong {
-  return new Wrong(`must be ${expected}; received ${show(received)}`)
-}
-
-/**
- * Copies the keys that `checks` knows from `given`, each through its check. An unknown key is refused, with a suggestion from
- * the keys of all kinds; one that is undefined counts as not given. The object itself is neither kept nor changed.
- */
-function check<C extends Record<string, Check<unknown>>> (where: string, given: unknown, checks: C): { [K in keyof C]?: ReturnType<C[K]> } {
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-    throw invalid(`${where}: options must be an object; received ${show(given)}.`)
-  }
-  const checked: Record<string, unknown> = {}
-  for (const key of Object.keys(given)) {
-    const checkOf = Object.hasOwn(checks, key) ? checks[key] : undefined
-    if (checkOf === undefined) throw unknownOption(where, key, checks)
-    const value = (given as Record<string, unknown>)[key]
-    if (value === undefined) continue
-    try {
-      checked[key] = checkOf(value)
-    } catch (error) {
-      if (error instanceof Wrong) throw invalid(`${where}: option "${key}" ${error.message}.`)
-      throw error
-    }
-  }
-  return checked as { [K in keyof C]?: ReturnType<C[K]> }
-}
-
-function unknownOption (where: string, key: string, checks: object): Error {
-  const known = Object.keys(checks)
-  const ofTask = 'enabled' in checks
-  if (ofTask && Object.hasOwn(elsewhere, key)) return invalid(`${where}: option "${key}" belongs to ${String(elsewhere[key])}.`)
-  const near = closestMatch(key, ofTask ? Object.keys(elsewhere) : known, { maxDistance: Math.max(1, Math.floor(key.length / 2.5)) })
-  return invalid(`${where}: unknown option "${key}". ${near === undefined ? '' : `Did you mean "${near}"? `}It takes ${known.join(', ')}.`)
-}

@@ -8,7 +8,7 @@ import type { RunResult } from './run.ts'
 type Level = 'debug' | 'info' | 'warn' | 'error'
 
 /** What there is to say of one run. */
-type RunReport = (log: FastifyBaseLogger, task: string, attempt: Attempt, result: RunResult) => void
+export type RunReport = (log: FastifyBaseLogger, task: string, attempt: Attempt, result: RunResult) => void
 
 export const report = {
   serviceCompleted: ofRun('info', 'service completed'),

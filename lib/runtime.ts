@@ -6,7 +6,7 @@ import { errorCodes } from './errors.ts'
 import type { PluginOptions } from './options.ts'
 import { report } from './report.ts'
 import type { OnRun } from './run.ts'
-import type { Surroundings, Task } from './task.ts'
+import type { Reason, Surroundings, Task } from './task.ts'
 
 /** How many tasks get an onReady hook each; beyond, those of one owner share one. Fastify's hook runner takes some thousands. */
 const OWN_HOOKS = 500
@@ -30,7 +30,6 @@ export class Runtime implements Surroundings {
   readonly #late: Task[] = []
   /** Of each owner beyond OWN_HOOKS: the tasks that its one onReady hook starts. */
   readonly #shared = new Map<FastifyInstance, Task[]>()
-  readonly #reason = new errorCodes.FST_BG_SHUTDOWN()
   readonly #errors: Error[] = []
   #hooks = 0
   #phase: 'open' | 'failed' | 'closing' = 'open'
@@ -125,7 +124,8 @@ export class Runtime implements Surroundings {
     const { pluginTimeout = 0 } = this.#server.initialConfig
     const limit = new Deadline(this.clock)
     limit.start(pluginTimeout === 0 ? this.#options.shutdownTimeout : pluginTimeout - MARGIN - spent)
-    for (const task of this.tasks.values()) task.cancel(this.#reason, 0)
+    const reason = new errorCodes.FST_BG_SHUTDOWN()
+    for (const task of this.tasks.values()) task.cancel(reason, 0)
     for (const task of [...this.tasks.values()].reverse()) await limit.until(task.end())
     limit.clear()
   }
@@ -135,20 +135,22 @@ export class Runtime implements Surroundings {
     if (this.#phase === 'closing') return
     this.#phase = 'closing'
     const { shutdownTimeout } = this.#options
-    this.deadline.start(shutdownTimeout, () => { this.#expire() })
+    // One for all tasks: a stack trace for each of ten thousand would be felt.
+    const reason = new errorCodes.FST_BG_SHUTDOWN()
+    this.deadline.start(shutdownTimeout, () => { this.#expire(reason) })
     // Every run hears of the close well before the deadline, whatever grace was asked for.
-    for (const task of this.tasks.values()) task.cancel(this.#reason, Math.min(task.options.grace, shutdownTimeout * 3 / 4))
+    for (const task of this.tasks.values()) task.cancel(reason, Math.min(task.options.grace, shutdownTimeout * 3 / 4))
   }
 
   /** The deadline's own work: it does not wait for an onClose hook, which an open HTTP stream can hold back for ever. */
-  #expire (): void {
+  #expire (reason: Reason): void {
     const up = [...this.tasks.values()].filter(task => !task.down)
     if (up.length > 0) {
       const limit = formatDuration(this.#options.shutdownTimeout)
       const names = up.map(task => `"${task.name}" (${task.active ? 'still runs' : 'waits for its stop, behind these or open connections'})`)
       report.shutdownTimeout(this.#server.log, up.map(task => task.name), new errorCodes.FST_BG_SHUTDOWN_TIMEOUT(limit, names.join(', ')))
     }
-    for (const task of up) task.expire(this.#reason)
+    for (const task of up) task.expire(reason)
   }
 
   /** Sees one task to its end, and no longer than to the deadline. Its error waits until all have ended. */

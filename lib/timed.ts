@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Attempt } from './attempt.ts'
 import type { TimedOptions } from './options.ts'
-import { report } from './report.ts'
+import { report, type RunReport } from './report.ts'
 import type { RunHandle, RunResult, TaskHandler } from './run.ts'
 import { ByCron, Every, type Schedule } from './schedule.ts'
 import { skipped, Task, type Surroundings } from './task.ts'
@@ -127,18 +127,7 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   #settled (attempt: Attempt, result: RunResult): void {
-    switch (result.outcome) {
-      case 'succeeded':
-        report.runSucceeded(this.log, this.name, attempt, result)
-        break
-      case 'failed':
-        report.runFailed(this.log, this.name, attempt, result)
-        break
-      case 'cancelled': {
-        const line = attempt.reason?.code === 'FST_BG_SHUTDOWN' ? report.runCutShort : report.runCancelled
-        line(this.log, this.name, attempt, result)
-      }
-    }
+    lineOf(attempt, result)(this.log, this.name, attempt, result)
     if (this.active) return
     this.#skips = 0
     if (this.state === 'running') this.enter('idle')
@@ -168,4 +157,10 @@ export class TimedTask extends Task implements TickerListener {
     this.#pending?.handle?.settle({ ...skipped, outcome: 'cancelled' })
     this.#pending = undefined
   }
+}
+
+function lineOf (attempt: Attempt, { outcome }: RunResult): RunReport {
+  if (outcome === 'succeeded') return report.runSucceeded
+  if (outcome === 'failed') return report.runFailed
+  return attempt.begun && attempt.reason?.code === 'FST_BG_SHUTDOWN' ? report.runCutShort : report.runCancelled
 }
