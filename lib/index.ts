@@ -1,3 +1,4 @@
+import type { FastifyPluginAsync } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import { declareTask } from './declare.ts'
 import { errorCodes } from './errors.ts'
@@ -60,7 +61,7 @@ const registered = new WeakSet<object>()
  *
  * Rejects `ready()` with `FST_BG_ALREADY_REGISTERED` or `FST_BG_INVALID_OPTION`.
  */
-export const backgroundTasks = fastifyPlugin<BackgroundTasksOptions>(async (fastify, given) => {
+export const backgroundTasks: FastifyPluginAsync<BackgroundTasksOptions> = fastifyPlugin(async (fastify, given) => {
   if (registered.has(fastify.server) || fastify.hasDecorator('addBackgroundTask')) throw new errorCodes.FST_BG_ALREADY_REGISTERED()
   const options = pluginOptions(given)
   registered.add(fastify.server)

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { abortSignal, boolean, check, duration, durationText, func, invalid, oneOf, positiveDuration, show, text, type Elsewhere } from './check.ts'
 import { parseCron, type CronPattern } from './cron.ts'
 import type { Duration } from './duration.ts'
-import type { OnRun, Run, TaskHandler } from './run.ts'
+import type { AnyInstance, OnRun, Run, TaskHandler } from './run.ts'
 import type { Misfire, TickerOptions } from './ticker.ts'
 
 /** Options of the plugin. */
@@ -31,18 +31,32 @@ export interface TaskOptions {
   logLevel?: string | undefined
 }
 
-/** A service that is started and stopped by hand, as one object with its options. At least one of `start` and `stop` is given. */
-export interface HostedServiceOptions<Server = FastifyInstance> extends TaskOptions {
-  /** Awaited before the app is ready, and so before it listens. What it throws, `ready()` and `listen()` reject with. */
-  start?: ((this: Server, run: Run<undefined, Server>) => unknown) | undefined
-  /** Awaited on close, if `start` had succeeded. Its signal aborts at the shutdown deadline. */
-  stop?: ((this: Server, run: Run<undefined, Server>) => unknown) | undefined
+/** The `start` or `stop` of a hosted service, which is given a run, and the owner as `this`. */
+type HostedFunction<Server> = (this: Server, run: Run<undefined, Server>) => unknown
+
+interface StartTimeout {
   /**
    * Limit of `start`; above 0, and below Fastify's `pluginTimeout`. Default: `pluginTimeout` less 500 ms, or half of it where
    * that is more; none where that is 0.
    */
   startTimeout?: Duration | undefined
 }
+
+interface Start<Server> {
+  /** Awaited before the app is ready, and so before it listens. What it throws, `ready()` and `listen()` reject with. */
+  start: HostedFunction<Server>
+}
+
+interface Stop<Server> {
+  /** Awaited on close, if `start` had succeeded. Its signal aborts at the shutdown deadline. */
+  stop: HostedFunction<Server>
+}
+
+type Optional<T> = { [K in keyof T]?: T[K] | undefined }
+
+/** A service that is started and stopped by hand, as one object with its options: at least one of `start` and `stop` is given. */
+export type HostedServiceOptions<Server = AnyInstance> = TaskOptions & StartTimeout &
+  ((Start<Server> & Optional<Stop<Server>>) | (Optional<Start<Server>> & Stop<Server>))
 
 /** What a timed task takes besides its schedule. */
 export interface TimedTaskOptions extends TaskOptions {

@@ -1,6 +1,9 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 
-// Everything in this file is public: index.ts re-exports it whole, which is what lets users augment `Run`.
+// Everything in this file is public: index.ts re-exports it whole.
+
+/** Any Fastify instance, whatever its server, logger or type provider: so that a handler written apart fits all of them. */
+export type AnyInstance = FastifyInstance<any, any, any, any, any>
 
 /**
  * One execution of a task, as its handler sees it. `id`, `log`, `signal` and `server` mean what they mean on a Fastify
@@ -9,7 +12,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
  * Augment it to type what your `onRun` puts on a run:
  * `declare module 'fastify-background-tasks' { interface Run { tenant: string } }`.
  */
-export interface Run<Payload = unknown, Server = FastifyInstance> {
+export interface Run<Payload = unknown, Server = AnyInstance> {
   /** Unique name of this run (a UUID). */
   readonly id: string
   /** Name of the task that runs. */
@@ -56,7 +59,7 @@ export interface RunHandle {
 }
 
 /** What a task does: an async function that is given a run, with the owning Fastify instance as `this`. */
-export type TaskHandler<Server = FastifyInstance> = (this: Server, run: Run<undefined, Server>) => unknown
+export type TaskHandler<Server = AnyInstance> = (this: Server, run: Run<undefined, Server>) => unknown
 
 /**
  * Wraps every attempt of every task: do what you need before and after, and `return next()` in between. `next` calls the

@@ -1,0 +1,61 @@
+// The examples as their readers run them: built, and with plain node.
+import { execFile } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { Child, noSignals } from './child.ts'
+
+const run = promisify(execFile)
+const sources = new URL('../example/', import.meta.url)
+const built = new URL('../dist/example/', import.meta.url)
+
+for (const file of readdirSync(sources).filter(name => /^\d\d-.*\.ts$/.test(name))) {
+  t.test(`example/${file} prints what it says it prints`, async t => {
+    const [, block] = readFileSync(new URL(file, sources), 'utf8').split('\n// Output:\n')
+    const expected = block?.replaceAll(/^\/\/ /gm, '')
+    const { stdout, stderr } = await run(process.execPath, [fileURLToPath(new URL(file.replace('.ts', '.js'), built))])
+    t.equal(stdout, expected)
+    t.equal(stderr, '')
+  })
+}
+
+t.test('example/server.ts handles orders, and on SIGTERM finishes the one in hand before anything it needs is closed', { skip: noSignals }, async t => {
+  const child = new Child(t, '../dist/example/server.js', [], { PORT: '0' })
+  const address = await child.address()
+  const post = async (body: object): Promise<Response> => await fetch(`${address}/orders`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body)
+  })
+  const read = async (path: string): Promise<unknown> => await (await fetch(`${address}${path}`)).json()
+
+  t.same(await read('/tasks'), [
+    { name: 'feed', kind: 'hosted', state: 'running' },
+    { name: 'handle-orders', kind: 'service', state: 'running' }
+  ])
+
+  const accepted = await post({ item: 'tea' })
+  t.equal(accepted.status, 202)
+  t.same(await accepted.json(), { id: 1, item: 'tea' })
+  t.equal((await post({})).status, 400)
+  await child.line('order handled')
+  t.same(await read('/orders'), [{ id: 1, item: 'tea' }])
+
+  await Promise.all([post({ item: 'cake' }), post({ item: 'pie' })])
+  await child.line(({ msg, order }) => msg === 'order in hand' && (order as { id: number }).id === 2)
+  child.signal('SIGTERM')
+  t.same(await child.exit, { code: 0, signal: null })
+  const { messages } = child
+  t.same(messages.slice(messages.indexOf('closing because of a signal')), [
+    'closing because of a signal',
+    'order handled',
+    'no more orders are taken',
+    'feed closing',
+    'feed closed',
+    'broker closed',
+    'closed'
+  ])
+  t.match(await child.line('broker closed'), { unread: 1 })
+  t.equal(child.rest, '')
+})
