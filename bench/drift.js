@@ -32,7 +32,10 @@ const contenders = {
       for (let i = 0; i <= missed; i++) seen.tick()
     })
     await app.ready()
-    return { start: () => { seen = counter(); void task.start(); return seen }, stop: () => app.close() }
+    return {
+      start () { seen = counter(); task.start(); return seen },
+      stop: () => app.close()
+    }
   },
   async setInterval () {
     let timer

@@ -89,7 +89,8 @@ globalThis.gc()
 const bytes = (process.memoryUsage().heapUsed - before) / count
 const cpuBefore = process.cpuUsage()
 // Until every task has ticked once more.
-while (ticks < count) await new Promise(resolve => setTimeout(resolve, 50))
+const ticked = () => ticks >= count
+while (!ticked()) await new Promise(resolve => setTimeout(resolve, 50))
 const { user, system } = process.cpuUsage(cpuBefore)
 const cpu = (user + system) / ticks
 const stopping = performance.now()

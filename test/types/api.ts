@@ -40,8 +40,8 @@ expectTypeOf(task.kind).toEqualTypeOf<TaskKind>()
 expectTypeOf(task.state).toEqualTypeOf<TaskState>()
 expectTypeOf(task.start).toEqualTypeOf<() => Promise<void>>()
 expectTypeOf(task.stop).toEqualTypeOf<() => Promise<void>>()
-expectTypeOf<TaskKind>().toEqualTypeOf<'service' | 'hosted'>()
-expectTypeOf<TaskState>().toEqualTypeOf<'idle' | 'running' | 'stopping' | 'stopped' | 'completed' | 'failed'>()
+expectTypeOf<TaskKind>().toEqualTypeOf<'service' | 'hosted' | 'timed'>()
+expectTypeOf<TaskState>().toEqualTypeOf<'idle' | 'running' | 'paused' | 'stopping' | 'stopped' | 'completed' | 'failed'>()
 // @ts-expect-error: read-only
 task.state = 'running'
 // @ts-expect-error: read-only
