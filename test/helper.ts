@@ -73,3 +73,18 @@ export async function rejection (work: PromiseLike<unknown> | (() => PromiseLike
   }
   throw new Error('it did not reject')
 }
+
+/** The first line with that message (of that task), as soon as it has been written. */
+export async function logged (lines: Line[], msg: string, task?: string): Promise<Line> {
+  const wanted = (line: Line): boolean => line.msg === msg && (task === undefined || line.task === task)
+  const written = lines.find(wanted)
+  if (written !== undefined) return written
+  return await new Promise(resolve => {
+    const { push } = lines
+    lines.push = (...more) => {
+      const line = more.find(wanted)
+      if (line !== undefined) resolve(line)
+      return push.apply(lines, more)
+    }
+  })
+}
