@@ -96,26 +96,39 @@ export class Attempt {
     const run = new AttemptRun(this, this.#options)
     if (onRun === undefined) return await handler.call(server, run)
 
-    let handled: Promise<unknown> | undefined
-    let settled = false
+    let handled: Watched | undefined
     let over = false
-    const settle = (): void => { settled = true }
     const next = (): Promise<unknown> => {
-      if (handled === undefined) {
-        handled = over ? Promise.reject(new Error('next() was called after onRun had ended')) : (async () => await handler.call(server, run))()
-        // Also keeps it from being an unhandled rejection where onRun does not look at it.
-        handled.then(settle, settle)
-      }
+      handled ??= new Watched(over ? Promise.reject(new Error('next() was called after onRun had ended')) : (async () => await handler.call(server, run))())
       return handled
     }
     try {
       await onRun.call(server, run, next)
-      // An onRun that waited for next() has the last word; one that forgot to hides no failure and no handler still at work.
-      return settled ? await handled?.catch(() => {}) : await handled
     } finally {
       over = true
-      await handled?.catch(() => {})
+      // What runs must end, whether or not onRun has waited for it.
+      await handled?.settled
     }
+    // An onRun that has looked at what next() gave has the last word; one that has not hides no failure.
+    return handled?.watched === true ? await handled.catch(() => {}) : await handled
+  }
+}
+
+/** A promise that knows whether anyone has waited for it, and is no unhandled rejection when nobody has. */
+class Watched extends Promise<unknown> {
+  static override get [Symbol.species] (): PromiseConstructor { return Promise }
+
+  watched = false
+  readonly settled: Promise<unknown>
+
+  constructor (work: Promise<unknown>) {
+    super((resolve, reject) => { work.then(resolve, reject) })
+    this.settled = super.then(() => {}, () => {})
+  }
+
+  override then<A, B> (fulfilled?: ((value: unknown) => A | PromiseLike<A>) | null, rejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+    this.watched = true
+    return super.then(fulfilled, rejected) as Promise<A | B>
   }
 }
 

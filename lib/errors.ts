@@ -35,7 +35,7 @@ export const errorCodes = {
   /** Something new was asked for while the application closes. */
   FST_BG_CLOSING: createError<'FST_BG_CLOSING', 503, [what: string]>(
     'FST_BG_CLOSING',
-    '%s, but the application is closing, and starts nothing new.',
+    '%s: the application is closing, or has failed to start, and starts nothing new.',
     503
   ),
   /** The `start` of a hosted service took too long. */

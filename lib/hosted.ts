@@ -5,7 +5,8 @@ import { errorCodes } from './errors.ts'
 import type { HostedOptions } from './options.ts'
 import { report, toError } from './report.ts'
 import type { RunResult } from './run.ts'
-import { Task, type Surroundings } from './task.ts'
+import type { Surroundings } from './runs.ts'
+import { Task } from './task.ts'
 
 /** A task that is started before the server listens, and stopped when it closes. */
 export class HostedService extends Task {
@@ -13,6 +14,7 @@ export class HostedService extends Task {
   readonly #options: HostedOptions
   /** Whether `start` has succeeded, so that `stop` is due. */
   #started = false
+  #last: { attempt: Attempt, ended: Promise<RunResult> } | undefined
 
   constructor (name: string, owner: FastifyInstance, options: HostedOptions, surroundings: Surroundings) {
     super(name, owner, options, surroundings)
@@ -31,7 +33,8 @@ export class HostedService extends Task {
       return
     }
     let timedOut = false
-    const { attempt, ended } = this.launch(start, (attempt, result) => { this.#startSettled(attempt, result, timedOut) }, { id, later: true })
+    const { attempt, ended } = this.runs.launch(start, (attempt, result) => { this.#startSettled(attempt, result, timedOut) }, { id, later: true })
+    this.#last = { attempt, ended }
     const result = await new Promise<RunResult | undefined>(resolve => {
       const limit = this.surroundings.clock.after(startTimeout, () => {
         timedOut = true
@@ -48,12 +51,16 @@ export class HostedService extends Task {
     if (result.outcome !== 'succeeded') throw toError(result.error)
   }
 
+  protected ran (id: string): Promise<RunResult> | undefined {
+    return this.#last?.attempt.id === id ? this.#last.ended : undefined
+  }
+
   protected async finish (): Promise<Error | undefined> {
     if (!this.#started) return undefined
     this.#started = false
     const { stop } = this.#options
     if (stop === undefined) return undefined
-    const { ended } = this.launch(stop, (attempt, result) => {
+    const { ended } = this.runs.launch(stop, (attempt, result) => {
       const line = result.outcome === 'succeeded' ? report.stopped : report.stopFailed
       line(this.log, this.name, attempt, result)
     }, { last: true })
@@ -69,6 +76,8 @@ export class HostedService extends Task {
         void this.end()
       } else {
         report.started(this.log, this.name, attempt, result)
+        // Close waits for it no more, and calls its stop no more.
+        if (this.surroundings.deadline.passed) void this.end()
       }
     } else if (result.outcome === 'cancelled') {
       report.startCancelled(this.log, this.name, attempt, result)

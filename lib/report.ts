@@ -54,8 +54,12 @@ export const report = {
 
 /** An Error for whatever was thrown, so that it is serialised whole; what was thrown is its `cause`. */
 export function toError (thrown: unknown): Error {
-  if (thrown instanceof Error || Object.prototype.toString.call(thrown) === '[object Error]') return thrown as Error
-  return new Error(`a value that is not an Error was thrown: ${inspect(thrown, { depth: 1 })}`, { cause: thrown })
+  try {
+    if (thrown instanceof Error || Object.prototype.toString.call(thrown) === '[object Error]') return thrown as Error
+    return new Error(`a value that is not an Error was thrown: ${inspect(thrown, { depth: 1 })}`, { cause: thrown })
+  } catch {
+    return new Error('a value that is not an Error was thrown, and looking at it throws', { cause: thrown })
+  }
 }
 
 function ofRun (level: Level, message: string): RunReport {
@@ -83,5 +87,9 @@ function write (log: FastifyBaseLogger, level: Level, line: object, message: str
 }
 
 function copyOf (error: Error | undefined): Error | undefined {
-  return error && Object.assign(new Error(error.message), { name: error.name, stack: error.stack })
+  if (error === undefined) return undefined
+  const read = (key: 'message' | 'name' | 'stack'): string => {
+    try { return String(error[key]) } catch { return `(its ${key} throws)` }
+  }
+  return Object.assign(new Error(read('message')), { name: read('name'), stack: read('stack') })
 }

@@ -6,7 +6,8 @@ import { errorCodes } from './errors.ts'
 import type { PluginOptions } from './options.ts'
 import { report } from './report.ts'
 import type { OnRun } from './run.ts'
-import type { Reason, Surroundings, Task } from './task.ts'
+import type { Reason, Surroundings } from './runs.ts'
+import type { Task } from './task.ts'
 
 /** How many tasks get an onReady hook each; beyond, those of one owner share one. Fastify's hook runner takes some thousands. */
 const OWN_HOOKS = 500
@@ -32,6 +33,7 @@ export class Runtime implements Surroundings {
   readonly #shared = new Map<FastifyInstance, Task[]>()
   readonly #errors: Error[] = []
   #hooks = 0
+  #starting: Promise<void> | undefined
   #phase: 'open' | 'failed' | 'closing' = 'open'
 
   constructor (server: FastifyInstance, options: PluginOptions) {
@@ -61,12 +63,17 @@ export class Runtime implements Surroundings {
     }
   }
 
-  /** Starts every enabled task that has not been started. */
-  async start (): Promise<void> {
+  /** Starts every enabled task that has not been started; who asks meanwhile gets the same promise. */
+  start (): Promise<void> {
+    this.#starting ??= this.#start().finally(() => { this.#starting = undefined })
+    return this.#starting
+  }
+
+  async #start (): Promise<void> {
     if (!isBooted(this.#server)) await this.#server.ready()
     if (this.closing) throw new errorCodes.FST_BG_CLOSING('Background tasks cannot be started')
     for (const task of this.tasks.values()) {
-      if (task.startable && task.options.enabled) await this.#startOrRollBack(task)
+      if (task.startable && task.options.enabled) await this.#startOrRollBack(task, false)
     }
   }
 
@@ -89,7 +96,7 @@ export class Runtime implements Surroundings {
 
   async #autostart (tasks: Task[]): Promise<void> {
     for (const task of tasks) {
-      if (this.#startsByItself(task)) await this.#startOrRollBack(task)
+      if (this.#startsByItself(task)) await this.#startOrRollBack(task, true)
     }
   }
 
@@ -107,12 +114,14 @@ export class Runtime implements Surroundings {
     return !this.closing && this.#options.autostart && task.options.enabled && task.startable
   }
 
-  async #startOrRollBack (task: Task): Promise<void> {
+  async #startOrRollBack (task: Task, boot: boolean): Promise<void> {
     const began = this.clock.now()
     try {
       await task.start()
     } catch (error) {
       await this.#rollBack(this.clock.now() - began)
+      // A server that is up goes on; one that was booting has failed to.
+      if (!boot && this.#phase === 'failed') this.#phase = 'open'
       throw error
     }
   }
@@ -125,8 +134,9 @@ export class Runtime implements Surroundings {
     const limit = new Deadline(this.clock)
     limit.start(pluginTimeout === 0 ? this.#options.shutdownTimeout : pluginTimeout - MARGIN - spent)
     const reason = new errorCodes.FST_BG_SHUTDOWN()
-    for (const task of this.tasks.values()) task.cancel(reason, 0)
-    for (const task of [...this.tasks.values()].reverse()) await limit.until(task.end())
+    const begun = [...this.tasks.values()].filter(task => task.state !== 'idle').reverse()
+    for (const task of begun) task.cancel(reason, 0)
+    for (const task of begun) await limit.until(task.end())
     limit.clear()
   }
 

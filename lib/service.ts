@@ -3,12 +3,14 @@ import type { Attempt } from './attempt.ts'
 import type { ServiceOptions } from './options.ts'
 import { report } from './report.ts'
 import type { RunResult, TaskHandler } from './run.ts'
-import { Task, type Surroundings } from './task.ts'
+import type { Surroundings } from './runs.ts'
+import { Task } from './task.ts'
 
 /** A task that is one run, from ready to close. */
 export class Service extends Task {
   readonly kind = 'service'
   readonly #handler: TaskHandler
+  #last: { attempt: Attempt, ended: Promise<RunResult> } | undefined
 
   constructor (name: string, owner: FastifyInstance, options: ServiceOptions, handler: TaskHandler, surroundings: Surroundings) {
     super(name, owner, options, surroundings)
@@ -19,7 +21,12 @@ export class Service extends Task {
 
   protected async begin (id?: string): Promise<void> {
     this.enter('running')
-    this.launch(this.#handler, (attempt, result) => { this.#settled(attempt, result) }, { id, later: true, always: true })
+    const { attempt, ended } = this.runs.launch(this.#handler, (attempt, result) => { this.#settled(attempt, result) }, { id, later: true, always: true })
+    this.#last = { attempt, ended }
+  }
+
+  protected ran (id: string): Promise<RunResult> | undefined {
+    return this.#last?.attempt.id === id ? this.#last.ended : undefined
   }
 
   protected async finish (): Promise<undefined> {}

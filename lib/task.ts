@@ -1,81 +1,40 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { randomUUID } from 'node:crypto'
-import { Attempt } from './attempt.ts'
-import { soon, type Clock, type Timer } from './clock.ts'
-import type { Deadline } from './deadline.ts'
+import { invalid, show } from './check.ts'
 import { errorCodes } from './errors.ts'
 import type { BackgroundTask, TaskKind, TaskStats } from './handle.ts'
-import { invalid, show } from './check.ts'
 import type { SharedOptions } from './options.ts'
 import { report } from './report.ts'
-import type { OnRun, RunHandle, RunOutcome, RunResult, TaskHandler } from './run.ts'
+import type { RunHandle, RunResult } from './run.ts'
+import { Runs, skipped, type Reason, type Surroundings } from './runs.ts'
 import { transitions, type TaskState } from './states.ts'
 
-/** What a task is told of the server it lives in. */
-export interface Surroundings {
-  /** Whether nothing new may start. */
-  readonly closing: boolean
-  readonly clock: Clock
-  /** The moment after which close waits for nobody. */
-  readonly deadline: Deadline
-  readonly onRun: OnRun | undefined
-}
-
-/** Why a signal aborts. */
-export type Reason = Error & { code: string }
-
-/** Hears how an attempt ended, before anyone who waits for it. */
-type Settled = (attempt: Attempt, result: RunResult) => void
-
-/** What an attempt is launched with. */
-interface Launch {
-  /** The run's id, where it was given out before. */
-  id?: string | undefined
-  dueAt?: Date
-  missed?: number
-  /** In a later macrotask; else at once. */
-  later?: boolean
-  /** Even if it is cancelled before that macrotask. */
-  always?: boolean
-  /** As last work: `cancel` leaves it alone, the deadline does not. */
-  last?: boolean
-}
-
-export const skipped: RunResult = { outcome: 'skipped', value: undefined, error: undefined, duration: 0 }
-
-/** What is known of an attempt that has been accepted, and has not ended yet. */
-interface Active {
-  ended: Promise<RunResult>
-  /** Whether `cancel` aborts it. The `stop` of a hosted service goes on until the deadline. */
-  cancellable: boolean
-}
+type Ask = 'start' | 'stop' | 'pause' | 'resume'
 
 /**
- * What all kinds of task share: the state and the one way to change it, the runs that are active, and the way down.
+ * What all kinds of task share: the state and the one way to change it, the order of what is asked, and the way down.
  *
  * A life begins with `start` and goes down in two steps. `cancel` aborts what runs, at once or after a grace, and waits for
  * nothing: it is called in `preClose`. `end` waits for what runs, bounded by the deadline, then lets the kind do its last
  * work: it is called in the owner's `onClose`. There is one way down for a life; who comes second gets the same promise.
+ *
+ * What users ask for (start, stop, pause, resume) is done in the order of asking, each after the one before. A start that another
+ * ask has overtaken does nothing; who asks for what is being done already gets the same promise.
  */
 export abstract class Task implements BackgroundTask {
   abstract readonly kind: TaskKind
   readonly name: string
   readonly owner: FastifyInstance
   readonly options: SharedOptions
-  protected readonly surroundings: Surroundings
-  readonly #active = new Map<Attempt, Active>()
+  readonly surroundings: Surroundings
+  protected readonly runs: Runs
   #state: TaskState = 'idle'
-  /** Where the way down ends. */
+  /** Where the way down leads to. */
   #rest: 'stopped' | 'paused' = 'stopped'
-  /** Whether a start was asked for while it was paused, or it ran when it was paused. */
+  /** Whether to start on `resume`: it was up when it was paused, or was to be started since. */
   #resumable = false
-  #launched: Promise<RunResult> | undefined
-  readonly #counts: Record<RunOutcome, number> = { succeeded: 0, failed: 0, cancelled: 0, skipped: 0 }
-  /** What was asked for last: start or stop. A start that had to wait for the life before looks here again. */
-  #wanted = false
-  #starting: Promise<void> | undefined
+  #asked: { what: Ask, done: Promise<void> } | undefined
   #ending: Promise<Error | undefined> | undefined
-  #grace: Timer | undefined
   #log: FastifyBaseLogger | undefined
 
   constructor (name: string, owner: FastifyInstance, options: SharedOptions, surroundings: Surroundings) {
@@ -83,11 +42,12 @@ export abstract class Task implements BackgroundTask {
     this.owner = owner
     this.options = options
     this.surroundings = surroundings
+    this.runs = new Runs(this, () => { this.#settle() })
   }
 
   get state (): TaskState { return this.#state }
 
-  get stats (): TaskStats { return { ...this.#counts, active: this.#active.size } }
+  get stats (): TaskStats { return { ...this.runs.counts, active: this.runs.size } }
 
   get nextRunAt (): Date | undefined { return undefined }
 
@@ -99,74 +59,82 @@ export abstract class Task implements BackgroundTask {
   }
 
   /** Whether a run of it has not ended. */
-  get active (): boolean { return this.#active.size > 0 }
+  get active (): boolean { return this.runs.size > 0 }
 
   /** Whether nothing of it is left that must end. */
   get down (): boolean {
-    return this.#active.size === 0 && !this.holding && this.#state !== 'running' && this.#state !== 'stopping'
+    return !this.active && !this.holding && this.#state !== 'running' && this.#state !== 'stopping'
   }
 
-  /** Whether the app starts it when it becomes ready: it has not been started, nor stopped. */
+  /** Whether the app is to start it, or to wait for the start that its user has begun. */
   get startable (): boolean {
-    return !this.live && this.#starting === undefined && (this.#state === 'idle' || this.#state === 'paused')
+    if (this.#asked !== undefined) return this.#asked.what === 'start'
+    return !this.live && (this.#state === 'idle' || this.#state === 'paused')
+  }
+
+  /** The owner's logger, at the level of this task. */
+  get log (): FastifyBaseLogger {
+    const { logLevel } = this.options
+    this.#log ??= logLevel === undefined ? this.owner.log : this.owner.log.child({}, { level: logLevel })
+    return this.#log
   }
 
   start (): Promise<void> {
-    return this.#startAs(undefined)
+    return this.#start(undefined)
   }
 
-  async stop (): Promise<void> {
-    await this.#goDown('stopped', 'the task was stopped')
+  stop (): Promise<void> {
+    this.cancel(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was stopped'), 0)
+    return this.ask('stop', async () => { await this.#down() })
   }
 
-  async pause (): Promise<void> {
-    if (this.surroundings.closing) return
-    if (this.#state === 'idle' && this.#starting === undefined) {
-      this.enter('paused')
-    } else if (this.live || this.#starting !== undefined) {
-      this.#resumable = true
-      await this.#goDown('paused', 'the task was paused')
-    }
+  pause (): Promise<void> {
+    if (this.surroundings.closing) return Promise.resolve()
+    const up = this.live || this.#asked?.what === 'start'
+    if (up) this.cancel(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was paused'), 0, 'paused')
+    return this.ask('pause', async () => {
+      if (this.#state === 'idle') {
+        this.#resumable = up
+        this.enter('paused')
+      } else if (up) {
+        this.#resumable = true
+        await this.#down()
+      }
+    })
   }
 
-  async resume (): Promise<void> {
-    if (this.#state === 'stopping' && this.#rest === 'paused') await this.#ending
-    if (this.#state !== 'paused' || this.surroundings.closing) return
-    this.enter('idle')
-    if (!this.#resumable) return
-    this.#resumable = false
-    await this.start()
+  resume (): Promise<void> {
+    return this.ask('resume', async () => {
+      if (this.#state !== 'paused' || this.surroundings.closing) return
+      this.enter('idle')
+      if (!this.#resumable) return
+      this.#resumable = false
+      await this.begin()
+    })
   }
 
   trigger (): RunHandle {
     this.refuseWhileClosing('triggered')
-    if (this.live || this.#starting !== undefined) {
-      this.count('skipped')
-      return { id: randomUUID(), finished: Promise.resolve(skipped) }
-    }
-    if (this.#state === 'paused') this.enter('idle')
+    if (this.live || this.#asked?.what === 'start') return this.skip()
     return this.handle((id, settle) => {
-      this.#launched = undefined
-      const started = this.#startAs(id)
-      const ended = async (error?: unknown): Promise<RunResult> => await this.#launched ?? { ...skipped, outcome: 'cancelled', error }
-      void started.then(() => ended(), ended).then(settle)
+      if (this.#state === 'paused') this.enter('idle')
+      const ended = async (error?: unknown): Promise<void> => {
+        settle(await this.ran(id) ?? { ...skipped, outcome: 'cancelled', error })
+      }
+      this.#start(id).then(async () => { await ended() }, ended)
     })
   }
 
-  /** Aborts what runs with `reason`, after `grace` milliseconds; waits for nothing. */
-  cancel (reason: Reason, grace: number): void {
-    this.#wanted = false
+  /** Aborts what runs with `reason`, after `grace` milliseconds, on the way to `rest`; waits for nothing. */
+  cancel (reason: Reason, grace: number, rest: 'stopped' | 'paused' = 'stopped'): void {
+    this.#rest = rest
     if (this.#state === 'running' || (this.#state === 'paused' && this.active)) this.enter('stopping')
-    if (grace > 0 && this.#active.size > 0) {
-      this.#grace ??= this.surroundings.clock.after(grace, () => { this.#abort(reason, false) })
-    } else {
-      this.#abort(reason, false)
-    }
+    this.runs.cancel(reason, grace)
   }
 
   /** Aborts whatever still runs, the last work too: the deadline has passed. */
   expire (reason: Reason): void {
-    this.#abort(reason, true)
+    this.runs.expire(reason)
   }
 
   /** Waits for what runs, then does the last work. Resolves with the error of that, if there was one; never rejects. */
@@ -184,6 +152,9 @@ export abstract class Task implements BackgroundTask {
   /** Begins a life; its first run has the given id. */
   protected abstract begin (id?: string): Promise<void>
 
+  /** How the run with that id ended, if there was one. */
+  protected abstract ran (id: string): Promise<RunResult> | undefined
+
   /** The last work of a life: what runs has ended, or the deadline has passed. Resolves with its error; never rejects. */
   protected abstract finish (): Promise<Error | undefined>
 
@@ -194,21 +165,16 @@ export abstract class Task implements BackgroundTask {
     this.#state = next
   }
 
-  /** The owner's logger, at the level of this task. */
-  get log (): FastifyBaseLogger {
-    const { logLevel } = this.options
-    this.#log ??= logLevel === undefined ? this.owner.log : this.owner.log.child({}, { level: logLevel })
-    return this.#log
-  }
-
-  /** The attempt that has been active for longest. */
-  protected get oldest (): Attempt | undefined {
-    const [oldest] = this.#active.keys()
-    return oldest
-  }
-
-  protected count (outcome: RunOutcome): void {
-    this.#counts[outcome]++
+  /** Does `work` after what was asked before. Its argument tells whether something else has been asked since. */
+  protected ask (what: Ask, work: (overtaken: () => boolean) => Promise<void>): Promise<void> {
+    const before = this.#asked
+    if (before?.what === what) return before.done
+    const asked = { what, done: Promise.resolve() }
+    this.#asked = asked
+    const overtaken = (): boolean => this.#asked !== asked
+    const done = before === undefined ? work(overtaken) : before.done.catch(() => {}).then(async () => { await work(overtaken) })
+    asked.done = done.finally(() => { if (!overtaken()) this.#asked = undefined })
+    return asked.done
   }
 
   /** A handle for the run that `ask` asks for. */
@@ -217,68 +183,39 @@ export abstract class Task implements BackgroundTask {
     return { id, finished: new Promise(resolve => { ask(id, resolve) }) }
   }
 
+  /** A handle for a run that does not begin. */
+  protected skip (): RunHandle {
+    this.runs.counts.skipped++
+    return { id: randomUUID(), finished: Promise.resolve(skipped) }
+  }
+
   protected refuseWhileClosing (what: string): void {
     if (this.surroundings.closing) throw new errorCodes.FST_BG_CLOSING(`Background task "${this.name}" cannot be ${what}`)
   }
 
-  /** Runs `handler` once. `settled` hears how it ended before anyone who waits for that. */
-  protected launch (handler: TaskHandler, settled: Settled, { later = false, always = false, last = false, ...run }: Launch): { attempt: Attempt, ended: Promise<RunResult> } {
-    const { onRun, deadline } = this.surroundings
-    const attempt = new Attempt({ task: this.name, server: this.owner, logLevel: this.options.logLevel, handler, onRun, ...run })
-    if (last && deadline.passed) attempt.abort(new errorCodes.FST_BG_SHUTDOWN())
-    const execute = async (): Promise<void> => {
-      if (later) await new Promise<void>(resolve => { soon(resolve) })
-      const result = later && !always && attempt.reason !== undefined
-        ? { ...skipped, outcome: 'cancelled', error: attempt.reason } as const
-        : await attempt.execute()
-      this.#active.delete(attempt)
-      this.count(result.outcome)
-      settled(attempt, result)
-      this.#settle()
-      end(result)
-    }
-    // Active before it begins: the handler may ask for a run, or a stop, in its first line.
-    let end!: (result: RunResult) => void
-    const ended = new Promise<RunResult>(resolve => { end = resolve })
-    this.#active.set(attempt, { ended, cancellable: !last })
-    this.#launched = ended
-    void execute()
-    return { attempt, ended }
-  }
-
-  async #startAs (id: string | undefined): Promise<void> {
-    this.refuseWhileClosing('started')
-    if (this.#state === 'paused') {
-      this.#resumable = true
-      return
-    }
-    this.#wanted = true
-    this.#starting ??= this.#start(id).finally(() => { this.#starting = undefined })
-    await this.#starting
-  }
-
   async #start (id: string | undefined): Promise<void> {
-    if (this.live) return
-    if (this.#ending !== undefined || this.#active.size > 0) {
+    this.refuseWhileClosing('started')
+    await this.ask('start', async overtaken => {
       // A life begins only after the one before it has ended, even where that ignores its signal.
-      await this.#ending
-      await this.#idle()
-      if (!this.#wanted) return
+      while (!this.live && (this.#ending !== undefined || this.active)) {
+        await this.#ending
+        await this.runs.ended()
+      }
       this.refuseWhileClosing('started')
-    }
-    await this.begin(id)
+      if (this.live || overtaken()) return
+      if (this.#state === 'paused') this.#resumable = true
+      else await this.begin(id)
+    })
   }
 
-  async #goDown (rest: 'stopped' | 'paused', why: string): Promise<void> {
-    this.#rest = rest
-    this.cancel(new errorCodes.FST_BG_CANCELLED(this.name, why), 0)
+  async #down (): Promise<void> {
     const error = await this.end()
     if (error !== undefined) throw error
   }
 
   async #end (): Promise<Error | undefined> {
-    if (this.#state === 'idle' || this.#state === 'paused') this.enter('stopped')
-    await this.surroundings.deadline.until(this.#idle())
+    if (this.#state === 'idle' || (this.#state === 'paused' && this.#rest === 'stopped')) this.enter('stopped')
+    await this.surroundings.deadline.until(this.runs.ended())
     const error = await this.finish()
     this.#ending = undefined
     if (this.#state === 'stopping' && error !== undefined) this.enter('failed')
@@ -286,27 +223,10 @@ export abstract class Task implements BackgroundTask {
     return error
   }
 
-  /** Resolves when the runs that are active now have ended. */
-  async #idle (): Promise<void> {
-    await Promise.all([...this.#active.values()].map(({ ended }) => ended))
-  }
-
   /** What is to do when a run, or the last work, has ended. */
   #settle (): void {
-    if (this.#active.size > 0 || this.holding) return
-    this.#grace?.cancel()
-    this.#grace = undefined
-    if (this.#state !== 'stopping' || this.#ending !== undefined) return
+    if (this.active || this.holding || this.#state !== 'stopping' || this.#ending !== undefined) return
     this.enter(this.#rest)
-    this.#rest = 'stopped'
     if (this.surroundings.deadline.passed) report.stoppedLate(this.log, this.name)
-  }
-
-  #abort (reason: Reason, all: boolean): void {
-    this.#grace?.cancel()
-    this.#grace = undefined
-    for (const [attempt, { cancellable }] of this.#active) {
-      if (cancellable || all) attempt.abort(reason)
-    }
   }
 }

@@ -4,7 +4,8 @@ import type { TimedOptions } from './options.ts'
 import { report, type RunReport } from './report.ts'
 import type { RunHandle, RunResult, TaskHandler } from './run.ts'
 import { ByCron, Every, type Schedule } from './schedule.ts'
-import { skipped, Task, type Surroundings } from './task.ts'
+import { skipped, type Reason, type Surroundings } from './runs.ts'
+import { Task } from './task.ts'
 import { Ticker, type TickerListener } from './ticker.ts'
 
 /** A run that is wanted: by a tick, or by `trigger`. */
@@ -51,20 +52,24 @@ export class TimedTask extends Task implements TickerListener {
     })
   }
 
-  override async pause (): Promise<void> {
-    if (this.state !== 'idle' && this.state !== 'running') return
-    this.enter('paused')
-    this.#ticker?.stop()
-    this.#drop(false)
+  override pause (): Promise<void> {
+    return this.ask('pause', async () => {
+      if ((this.state !== 'idle' && this.state !== 'running') || this.surroundings.closing) return
+      this.enter('paused')
+      this.#ticker?.stop()
+      this.#drop(false)
+    })
   }
 
-  override async resume (): Promise<void> {
-    if (this.state !== 'paused' || this.surroundings.closing) return
-    this.enter(this.active ? 'running' : 'idle')
-    this.#ticker?.start()
+  override resume (): Promise<void> {
+    return this.ask('resume', async () => {
+      if (this.state !== 'paused' || this.surroundings.closing) return
+      this.enter(this.active ? 'running' : 'idle')
+      this.#ticker?.start()
+    })
   }
 
-  override cancel (reason: Error & { code: string }, grace: number): void {
+  override cancel (reason: Reason, grace: number): void {
     this.#ticker?.stop()
     this.#ticker = undefined
     this.#drop(true)
@@ -85,7 +90,7 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   excluded (dueAt: Date): void {
-    this.count('skipped')
+    this.runs.counts.skipped++
     report.tickExcluded(this.log, this.name, dueAt)
   }
 
@@ -108,6 +113,8 @@ export class TimedTask extends Task implements TickerListener {
     if (immediate) this.#want({ dueAt: new Date(clock.wall()), missed: 0 }, true)
   }
 
+  protected ran (): undefined {}
+
   protected async finish (): Promise<undefined> {}
 
   #want (wanted: Wanted, later: boolean): void {
@@ -119,7 +126,7 @@ export class TimedTask extends Task implements TickerListener {
 
   #run ({ dueAt, missed, handle }: Wanted, later: boolean, handler = this.#handler): void {
     if (this.state === 'idle') this.enter('running')
-    const { attempt } = this.launch(handler, (attempt, result) => {
+    const { attempt } = this.runs.launch(handler, (attempt, result) => {
       this.#settled(attempt, result)
       handle?.settle(result)
     }, { dueAt, missed, id: handle?.id, later })
@@ -143,10 +150,10 @@ export class TimedTask extends Task implements TickerListener {
 
   #skip ({ dueAt, handle }: Wanted): void {
     this.#skips++
-    this.count('skipped')
+    this.runs.counts.skipped++
     // The third, the sixth, the twelfth: a run that hangs is said, and does not fill the log.
     const loud = this.#skips % 3 === 0 && Number.isInteger(Math.log2(this.#skips / 3))
-    report.tickSkipped(this.log, loud, this.name, dueAt, this.#skips, this.oldest?.id)
+    report.tickSkipped(this.log, loud, this.name, dueAt, this.#skips, this.runs.oldest?.id)
     handle?.settle(skipped)
   }
 

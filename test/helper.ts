@@ -88,3 +88,8 @@ export async function logged (lines: Line[], msg: string, task?: string): Promis
     }
   })
 }
+
+/** Resolves after everything that is under way without I/O or timers, so that what is unhandled has been noticed. */
+export async function later (): Promise<void> {
+  for (let i = 0; i < 3; i++) await new Promise(resolve => { setImmediate(resolve) })
+}

@@ -2,14 +2,9 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import t from 'tap'
 import backgroundTasks, { errorCodes, type Run } from '../lib/index.ts'
-import { aborted, build, deferred, logged, rejection, type Line } from './helper.ts'
+import { aborted, build, deferred, later, logged, rejection, type Line } from './helper.ts'
 
 type AnyRun = Run<undefined, FastifyInstance>
-
-/** Resolves after everything that is under way without I/O or timers, so that what is unhandled has been noticed. */
-async function later (): Promise<void> {
-  for (let i = 0; i < 3; i++) await new Promise(resolve => { setImmediate(resolve) })
-}
 
 /** Collects what nobody has handled, from here to the end of the test; tap itself would only fail somewhere else. */
 function unhandled (t: { teardown (callback: () => unknown): void }): unknown[] {
@@ -692,4 +687,59 @@ t.test('after an abort, an onRun that rejects with the error of the handler is a
   await app.close()
   t.equal(task.state, 'stopped')
   t.same(lines.filter(({ level }: Line) => level === 'error'), [])
+})
+
+const revoked = (): unknown => {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  return proxy
+}
+const odd: Record<string, () => unknown> = {
+  'a revoked proxy': revoked,
+  'an object whose tag throws': () => ({ get [Symbol.toStringTag] (): string { throw new Error('tag') } }),
+  'an object whose inspection throws': () => ({ [Symbol.for('nodejs.util.inspect.custom')] () { throw new Error('inspect') } }),
+  'an error whose message throws': () => Object.defineProperty(new Error('hidden'), 'message', { get () { throw new Error('getter') } }),
+  'an error whose stack throws': () => Object.defineProperty(new Error('hidden'), 'stack', { get () { throw new Error('getter') } })
+}
+for (const [what, make] of Object.entries(odd)) {
+  t.test(`a service that throws ${what} has failed, is logged, and leaves nothing unhandled`, async t => {
+    const seen: unknown[] = []
+    const before = process.listeners('unhandledRejection')
+    process.removeAllListeners('unhandledRejection')
+    process.on('unhandledRejection', error => { seen.push(error) })
+    t.teardown(() => {
+      process.removeAllListeners('unhandledRejection')
+      for (const listener of before) process.on('unhandledRejection', listener)
+    })
+    const { app, lines } = await build(t)
+    const task = app.addBackgroundTask('service', async () => { throw make() })
+    await app.ready()
+    for (let i = 0; i < 5; i++) await later()
+    t.equal(task.state, 'failed')
+    t.equal(lines.filter(({ msg }) => msg === 'service failed').length, 1)
+    t.same(seen, [])
+  })
+  t.test(`a stop that throws ${what} rejects close()`, async t => {
+    const { app, lines } = await build(t, { shutdownTimeout: 300 })
+    const task = app.addBackgroundTask('hosted', { async stop () { throw make() } })
+    await app.ready()
+    let rejected = false
+    await app.close().catch(() => { rejected = true })
+    t.equal(rejected, true)
+    t.equal(task.state, 'failed')
+    t.equal(lines.filter(({ msg }) => msg === 'stop failed').length, 1)
+  })
+}
+
+t.test('an onRun that forgets to wait for next(), and works on meanwhile, hides no failure', async t => {
+  const { app, lines } = await build(t, {
+    async onRun (_run, next) {
+      void next()
+      await later()
+    }
+  })
+  const task = app.addBackgroundTask('service', async () => { throw new Error('broken') })
+  await app.ready()
+  await Promise.race([logged(lines, 'service failed'), logged(lines, 'service completed')])
+  t.equal(task.state, 'failed')
 })
