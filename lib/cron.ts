@@ -43,11 +43,20 @@ class CronerPattern implements CronPattern {
   constructor (text: string, timezone: string | undefined, now: number) {
     this.text = text
     const fields = text.split(/\s+/)
+    // croner takes a text with a colon for a date, such as 'Mon Jan 5 2026 10:00', and fires once.
+    if (text.includes(':')) throw new Error('it has no colon; a date is not an expression')
     if (!text.startsWith('@') && (fields.length < 5 || fields.length > 6)) throw new Error('it takes 5 fields, or 6 with the seconds first')
-    // Only as a calculator. As a scheduler it drifts, awaits nothing, and makes a rejection an unhandled one.
-    this.#cron = new Cron(text, { paused: true, mode: '5-or-6-parts', fixedTimeRule: 'no-wildcard', ...(timezone !== undefined && { timezone }) })
     const [day, , weekday] = fields.slice(-3)
     this.eitherDay = fields.length > 1 && isRestricted(day) && isRestricted(weekday) && !weekday?.includes('+')
+    // Only as a calculator. As a scheduler it drifts, awaits nothing, and makes a rejection an unhandled one.
+    this.#cron = new Cron(text, {
+      paused: true,
+      mode: '5-or-6-parts',
+      fixedTimeRule: 'no-wildcard',
+      // As in crontab, a field that starts with '*' is no restriction: by itself croner takes '*/2' for one.
+      domAndDow: !this.eitherDay,
+      ...(timezone !== undefined && { timezone })
+    })
     // An impossible date parses, and has no tick.
     if (this.next(now) === undefined) throw new Error('no date ever matches it')
   }
@@ -65,5 +74,5 @@ class CronerPattern implements CronPattern {
 }
 
 function isRestricted (field: string | undefined): boolean {
-  return field !== undefined && !field.startsWith('*') && field !== '?'
+  return field !== undefined && !/^[*?]/.test(field)
 }

@@ -18,7 +18,7 @@ export function declareTask (runtime: Runtime, owner: unknown, given: readonly u
   const name = nameOf(given[0])
   if (runtime.closing) throw new errorCodes.FST_BG_CLOSING(`Background task "${name}" cannot be declared`)
   const taken = runtime.tasks.get(name)
-  if (taken !== undefined) throw new errorCodes.FST_BG_DUPLICATE_NAME(name, pluginOf(taken.owner))
+  if (taken !== undefined) throw new errorCodes.FST_BG_DUPLICATE_NAME(name, taken.owner.pluginName)
 
   const task = taskOf(runtime, owner, name, given)
   runtime.add(task)
@@ -50,9 +50,4 @@ function nameOf (name: unknown): string {
     throw invalid(`${METHOD}: the name must be a text that is not empty; received ${show(name)}.`)
   }
   return name
-}
-
-/** How Fastify calls the plugin of an instance; one without a name is called by its source. */
-function pluginOf (owner: FastifyInstance): string {
-  return owner.pluginName.split('\n', 1)[0] ?? ''
 }
