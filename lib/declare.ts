@@ -6,6 +6,7 @@ import { hostedOptions, isTimed, serviceOptions, timedOptions } from './options.
 import { report } from './report.ts'
 import type { TaskHandler } from './run.ts'
 import type { Runtime } from './runtime.ts'
+import { ByCron } from './schedule.ts'
 import { Service } from './service.ts'
 import type { Task } from './task.ts'
 import { TimedTask } from './timed.ts'
@@ -39,7 +40,8 @@ function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: 
   if (isTimed(options)) {
     const checked = timedOptions(where, options, owner, runtime.clock.wall())
     const task = new TimedTask(name, owner, checked, handler as TaskHandler, runtime)
-    if (checked.cron?.eitherDay === true) report.eitherDay(task.log, name, checked.cron.text)
+    const { schedule } = checked
+    if (schedule instanceof ByCron && schedule.pattern.eitherDay) report.eitherDay(task.log, name, schedule.pattern.text)
     return task
   }
   return new Service(name, owner, serviceOptions(where, options, owner), handler as TaskHandler, runtime)

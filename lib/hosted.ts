@@ -10,7 +10,6 @@ import { Task } from './task.ts'
 
 /** A task that is started before the server listens, and stopped when it closes. */
 export class HostedService extends Task {
-  readonly kind = 'hosted'
   readonly #options: HostedOptions
   /** Whether `start` has succeeded, so that `stop` is due. */
   #started = false
@@ -20,6 +19,8 @@ export class HostedService extends Task {
     super(name, owner, options, surroundings)
     this.#options = options
   }
+
+  get kind (): 'hosted' { return 'hosted' }
 
   protected get live (): boolean { return this.state === 'running' }
 

@@ -1,8 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import { abortSignal, boolean, check, duration, durationText, func, invalid, oneOf, positiveDuration, show, text, type Elsewhere } from './check.ts'
-import { parseCron, type CronPattern } from './cron.ts'
+import { parseCron } from './cron.ts'
 import type { Duration } from './duration.ts'
 import type { AnyInstance, OnRun, Run, TaskHandler } from './run.ts'
+import { ByCron, Every } from './schedule.ts'
 import type { Misfire, TickerOptions } from './ticker.ts'
 
 /** Options of the plugin. */
@@ -105,7 +106,7 @@ export interface SharedOptions { enabled: boolean, grace: number, logLevel: stri
 export type ServiceOptions = SharedOptions
 export type HostedOptions = SharedOptions & { start: TaskHandler | undefined, stop: TaskHandler | undefined, startTimeout: number }
 
-export type TimedOptions = SharedOptions & TickerOptions & { every: number, cron: CronPattern | undefined, immediate: boolean, overlap: Overlap }
+export type TimedOptions = SharedOptions & TickerOptions & { immediate: boolean, overlap: Overlap }
 
 const pluginChecks = { autostart: boolean, shutdownTimeout: positiveDuration, onRun: func<OnRun> }
 const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
@@ -151,21 +152,29 @@ export function isTimed (given: unknown): boolean {
 
 /** Checks the options of a timed task. Throws `FST_BG_INVALID_OPTION`. */
 export function timedOptions (where: string, given: unknown, owner: FastifyInstance, now: number): TimedOptions {
-  const { cron, timezone, ...options } = check(where, given, timedChecks, elsewhere)
-  if (options.every !== undefined && cron !== undefined) throw invalid(`${where}: "every" and "cron" exclude each other. Pass one of them.`)
+  const { every = 0, cron, timezone, ...options } = check(where, given, timedChecks, elsewhere)
+  if (every > 0 && cron !== undefined) throw invalid(`${where}: "every" and "cron" exclude each other. Pass one of them.`)
   if (timezone !== undefined && cron === undefined) throw invalid(`${where}: "timezone" goes with "cron"; a period has none.`)
   checkLevel(where, options.logLevel, owner)
-  return {
+  return alike({
     ...defaults,
-    every: Infinity,
     immediate: false,
     overlap: 'skip',
     misfire: 'once',
     jitter: 0,
     exclude: undefined,
     ...options,
-    cron: cron === undefined ? undefined : cronOption(where, cron, timezone, now)
-  }
+    schedule: cron === undefined ? everyOption(every) : cronOption(where, cron, timezone, now)
+  })
+}
+
+let last: TimedOptions | undefined
+
+/** The same object for options that say the same as those before: tasks that come by the thousand are declared alike. */
+function alike (options: TimedOptions): TimedOptions {
+  const before: Record<string, unknown> = { ...last }
+  if (Object.entries(options).some(([key, value]) => before[key] !== value)) last = options
+  return last ?? options
 }
 
 /** Checks the arguments of `ticks()`. Throws `FST_BG_INVALID_OPTION`. */
@@ -191,7 +200,11 @@ export function hostedOptions (where: string, given: unknown, owner: FastifyInst
   return options
 }
 
-function cronOption (where: string, cron: string, timezone: string | undefined, now: number): CronPattern {
+function everyOption (period: number): Every {
+  return last?.schedule instanceof Every && last.schedule.period === period ? last.schedule : new Every(period)
+}
+
+function cronOption (where: string, cron: string, timezone: string | undefined, now: number): ByCron {
   if (timezone !== undefined) {
     try {
       Intl.DateTimeFormat('en', { timeZone: timezone })
@@ -200,7 +213,8 @@ function cronOption (where: string, cron: string, timezone: string | undefined, 
     }
   }
   try {
-    return parseCron(cron, timezone, now)
+    const pattern = parseCron(cron, timezone, now)
+    return last?.schedule instanceof ByCron && last.schedule.pattern === pattern ? last.schedule : new ByCron(pattern)
   } catch (error) {
     throw invalid(`${where}: option "cron" must be a cron expression, such as '0 2 * * *' or '@daily'; received ${show(cron)}: ${(error as Error).message}.`)
   }

@@ -70,9 +70,9 @@ function ofRun (level: Level, message: string): RunReport {
   }
 }
 
-/** Whether a line would be written; a logger that cannot tell is asked to write. */
+/** Whether a line would be written. Where a logger cannot tell, one whose method is that of `silent` writes nothing: `logger: false`. */
 function enabled (log: FastifyBaseLogger & { isLevelEnabled?: (level: Level) => boolean }, level: Level): boolean {
-  return log.isLevelEnabled?.(level) ?? true
+  return log.isLevelEnabled?.(level) ?? log[level] !== log.silent
 }
 
 /** Logs without ever throwing: a line must not become a failure of the run that it is about. */

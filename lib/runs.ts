@@ -3,24 +3,29 @@ import { Attempt } from './attempt.ts'
 import { soon, type Clock, type Timer } from './clock.ts'
 import type { Deadline } from './deadline.ts'
 import { errorCodes } from './errors.ts'
-import type { OnRun, RunOutcome, RunResult, TaskHandler } from './run.ts'
+import type { OnRun, RunResult, TaskHandler } from './run.ts'
 
 /** What a task is told of the server it lives in. */
 export interface Surroundings {
   /** Whether nothing new may start. */
   readonly closing: boolean
+  /** For limits and waits. */
   readonly clock: Clock
+  /** For schedules: it is cleared when the application closes. */
+  readonly scheduleClock: Clock
   /** The moment after which close waits for nobody. */
   readonly deadline: Deadline
   readonly onRun: OnRun | undefined
 }
 
 /** Whose runs they are. */
-export interface RunsOf {
+export interface Runner {
   readonly name: string
   readonly owner: FastifyInstance
   readonly options: { logLevel: string | undefined }
   readonly surroundings: Surroundings
+  /** Called when a run of it has ended. */
+  runEnded (): void
 }
 
 /** Why a signal aborts. */
@@ -48,23 +53,23 @@ export const skipped: RunResult = { outcome: 'skipped', value: undefined, error:
 
 /** The runs of one task that have been accepted and have not ended, and how many have ended in which way. */
 export class Runs {
-  readonly counts: Record<RunOutcome, number> = { succeeded: 0, failed: 0, cancelled: 0, skipped: 0 }
-  readonly #of: RunsOf
-  /** Called when one has ended. */
-  readonly #onEnd: () => void
-  readonly #active = new Map<Attempt, { ended: Promise<RunResult>, last: boolean }>()
+  succeeded = 0
+  failed = 0
+  cancelled = 0
+  skipped = 0
+  readonly #of: Runner
+  #active: Map<Attempt, { ended: Promise<RunResult>, last: boolean }> | undefined
   #grace: Timer | undefined
 
-  constructor (of: RunsOf, onEnd: () => void) {
+  constructor (of: Runner) {
     this.#of = of
-    this.#onEnd = onEnd
   }
 
-  get size (): number { return this.#active.size }
+  get size (): number { return this.#active?.size ?? 0 }
 
   /** The one that has been active for longest. */
   get oldest (): Attempt | undefined {
-    const [oldest] = this.#active.keys()
+    const [oldest] = this.#active?.keys() ?? []
     return oldest
   }
 
@@ -77,16 +82,17 @@ export class Runs {
       if (later) await new Promise<void>(resolve => { soon(resolve) })
       const never = later && !always && attempt.reason !== undefined
       const result: RunResult = never ? { ...skipped, outcome: 'cancelled', error: attempt.reason } : await attempt.execute()
-      this.#active.delete(attempt)
-      this.counts[result.outcome]++
-      if (this.#active.size === 0) this.#forgetGrace()
+      this.#active?.delete(attempt)
+      this[result.outcome]++
+      if (this.size === 0) this.#forgetGrace()
       settled(attempt, result)
-      this.#onEnd()
+      this.#of.runEnded()
       end(result)
     }
     // Active before it begins: the handler may ask for a run, or a stop, in its first line.
     let end!: (result: RunResult) => void
     const ended = new Promise<RunResult>(resolve => { end = resolve })
+    this.#active ??= new Map()
     this.#active.set(attempt, { ended, last })
     void execute()
     return { attempt, ended }
@@ -94,7 +100,7 @@ export class Runs {
 
   /** Aborts what runs, after `grace` milliseconds, but for last work. */
   cancel (reason: Reason, grace: number): void {
-    if (grace > 0 && this.#active.size > 0) {
+    if (grace > 0 && this.size > 0) {
       this.#grace ??= this.#of.surroundings.clock.after(grace, () => { this.#abort(reason, false) })
     } else {
       this.#abort(reason, false)
@@ -108,12 +114,12 @@ export class Runs {
 
   /** Resolves when those that are active now have ended. */
   async ended (): Promise<void> {
-    await Promise.all([...this.#active.values()].map(({ ended }) => ended))
+    await Promise.all([...this.#active?.values() ?? []].map(({ ended }) => ended))
   }
 
   #abort (reason: Reason, lastToo: boolean): void {
     this.#forgetGrace()
-    for (const [attempt, { last }] of this.#active) {
+    for (const [attempt, { last }] of this.#active ?? []) {
       if (!last || lastToo) attempt.abort(reason)
     }
   }

@@ -9,8 +9,8 @@ import type { OnRun } from './run.ts'
 import type { Reason, Surroundings } from './runs.ts'
 import type { Task } from './task.ts'
 
-/** How many tasks get an onReady hook each; beyond, those of one owner share one. Fastify's hook runner takes some thousands. */
-const OWN_HOOKS = 500
+/** How many tasks get hooks of their own. Fastify's hook runner overflows the stack at some thousands, and each hook costs as much as a task. */
+const OWN_HOOKS = 200
 /** How long before Fastify's own limit a failed start gives up waiting for what it stops, so that the user sees our error. */
 const MARGIN = 200
 
@@ -23,14 +23,15 @@ const MARGIN = 200
  */
 export class Runtime implements Surroundings {
   readonly clock: Clock = new Clock()
+  readonly scheduleClock: Clock = new Clock()
   readonly deadline: Deadline = new Deadline(this.clock)
   readonly onRun: OnRun | undefined
   readonly tasks: Map<string, Task> = new Map()
   readonly #server: FastifyInstance
   readonly #options: PluginOptions
   readonly #late: Task[] = []
-  /** Of each owner beyond OWN_HOOKS: the tasks that its one onReady hook starts. */
-  readonly #shared = new Map<FastifyInstance, Task[]>()
+  /** The tasks that are declared together beyond OWN_HOOKS, on one owner and in one go, so that nothing comes in between: they share hooks. */
+  #together: { owner: FastifyInstance, tasks: Task[] } | undefined
   readonly #errors: Error[] = []
   #hooks = 0
   #starting: Promise<void> | undefined
@@ -58,8 +59,7 @@ export class Runtime implements Surroundings {
       this.#late.push(task)
       void this.#startLate(task)
     } else {
-      this.#addStartHook(task)
-      task.owner.addHook('onClose', async () => { await this.#end(task) })
+      this.#addHooks(task)
     }
   }
 
@@ -77,21 +77,25 @@ export class Runtime implements Surroundings {
     }
   }
 
-  #addStartHook (task: Task): void {
+  #addHooks (task: Task): void {
     const { owner } = task
-    if (task.kind === 'hosted' || this.#hooks < OWN_HOOKS) {
-      this.#hooks++
-      owner.addHook('onReady', async () => { await this.#autostart([task]) })
-      return
+    // Fastify limits each onReady hook in time, and a start may take all of it.
+    if (task.kind === 'hosted' || ++this.#hooks <= OWN_HOOKS) {
+      this.#together = undefined
+      this.#addHooksFor(owner, [task])
+    } else if (this.#together?.owner === owner) {
+      this.#together.tasks.push(task)
+    } else {
+      const together = { owner, tasks: [task] }
+      this.#together = together
+      queueMicrotask(() => { if (this.#together === together) this.#together = undefined })
+      this.#addHooksFor(owner, together.tasks)
     }
-    const together = this.#shared.get(owner)
-    if (together !== undefined) {
-      together.push(task)
-      return
-    }
-    const tasks = [task]
-    this.#shared.set(owner, tasks)
+  }
+
+  #addHooksFor (owner: FastifyInstance, tasks: Task[]): void {
     owner.addHook('onReady', async () => { await this.#autostart(tasks) })
+    owner.addHook('onClose', async () => { await this.#end(tasks) })
   }
 
   async #autostart (tasks: Task[]): Promise<void> {
@@ -144,6 +148,7 @@ export class Runtime implements Surroundings {
   #beginClose (): void {
     if (this.#phase === 'closing') return
     this.#phase = 'closing'
+    this.scheduleClock.clear()
     const { shutdownTimeout } = this.#options
     // One for all tasks: a stack trace for each of ten thousand would be felt.
     const reason = new errorCodes.FST_BG_SHUTDOWN()
@@ -163,19 +168,22 @@ export class Runtime implements Surroundings {
     for (const task of up) task.expire(reason)
   }
 
-  /** Sees one task to its end, and no longer than to the deadline. Its error waits until all have ended. */
-  async #end (task: Task): Promise<void> {
+  /** Sees tasks to their end, last first, and no longer than to the deadline. Their errors wait until all have ended. */
+  async #end (tasks: Task[]): Promise<void> {
     // Already done in preClose, unless another plugin's preClose hook failed before it.
     this.#beginClose()
-    const ended = task.end().then(error => {
-      if (error !== undefined) this.#errors.push(error)
-    })
-    await this.deadline.until(ended)
+    for (const task of [...tasks].reverse()) {
+      if (task.state === 'stopped' && task.down) continue
+      const ended = task.end().then(error => {
+        if (error !== undefined) this.#errors.push(error)
+      })
+      await this.deadline.until(ended)
+    }
   }
 
   async #finishClose (): Promise<void> {
     this.#beginClose()
-    for (const task of this.#late.reverse()) await this.#end(task)
+    await this.#end(this.#late)
     this.deadline.clear()
     const [error, ...more] = this.#errors
     if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed to stop`)

@@ -8,7 +8,6 @@ import { Task } from './task.ts'
 
 /** A task that is one run, from ready to close. */
 export class Service extends Task {
-  readonly kind = 'service'
   readonly #handler: TaskHandler
   #last: { attempt: Attempt, ended: Promise<RunResult> } | undefined
 
@@ -16,6 +15,8 @@ export class Service extends Task {
     super(name, owner, options, surroundings)
     this.#handler = handler
   }
+
+  get kind (): 'service' { return 'service' }
 
   protected get live (): boolean { return this.state === 'running' }
 

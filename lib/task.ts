@@ -6,7 +6,7 @@ import type { BackgroundTask, TaskKind, TaskStats } from './handle.ts'
 import type { SharedOptions } from './options.ts'
 import { report } from './report.ts'
 import type { RunHandle, RunResult } from './run.ts'
-import { Runs, skipped, type Reason, type Surroundings } from './runs.ts'
+import { Runs, skipped, type Reason, type Runner, type Surroundings } from './runs.ts'
 import { transitions, type TaskState } from './states.ts'
 
 type Ask = 'start' | 'stop' | 'pause' | 'resume'
@@ -21,8 +21,8 @@ type Ask = 'start' | 'stop' | 'pause' | 'resume'
  * What users ask for (start, stop, pause, resume) is done in the order of asking, each after the one before. A start that another
  * ask has overtaken does nothing; who asks for what is being done already gets the same promise.
  */
-export abstract class Task implements BackgroundTask {
-  abstract readonly kind: TaskKind
+export abstract class Task implements BackgroundTask, Runner {
+  abstract get kind (): TaskKind
   readonly name: string
   readonly owner: FastifyInstance
   readonly options: SharedOptions
@@ -42,12 +42,15 @@ export abstract class Task implements BackgroundTask {
     this.owner = owner
     this.options = options
     this.surroundings = surroundings
-    this.runs = new Runs(this, () => { this.#settle() })
+    this.runs = new Runs(this)
   }
 
   get state (): TaskState { return this.#state }
 
-  get stats (): TaskStats { return { ...this.runs.counts, active: this.runs.size } }
+  get stats (): TaskStats {
+    const { succeeded, failed, cancelled, skipped, size: active } = this.runs
+    return { succeeded, failed, cancelled, skipped, active }
+  }
 
   get nextRunAt (): Date | undefined { return undefined }
 
@@ -129,7 +132,8 @@ export abstract class Task implements BackgroundTask {
   cancel (reason: Reason, grace: number, rest: 'stopped' | 'paused' = 'stopped'): void {
     this.#rest = rest
     if (this.#state === 'running' || (this.#state === 'paused' && this.active)) this.enter('stopping')
-    this.runs.cancel(reason, grace)
+    if (this.active) this.runs.cancel(reason, grace)
+    else if (rest === 'stopped' && (this.#state === 'idle' || this.#state === 'paused')) this.enter('stopped')
   }
 
   /** Aborts whatever still runs, the last work too: the deadline has passed. */
@@ -185,7 +189,7 @@ export abstract class Task implements BackgroundTask {
 
   /** A handle for a run that does not begin. */
   protected skip (): RunHandle {
-    this.runs.counts.skipped++
+    this.runs.skipped++
     return { id: randomUUID(), finished: Promise.resolve(skipped) }
   }
 
@@ -214,17 +218,16 @@ export abstract class Task implements BackgroundTask {
   }
 
   async #end (): Promise<Error | undefined> {
-    if (this.#state === 'idle' || (this.#state === 'paused' && this.#rest === 'stopped')) this.enter('stopped')
     await this.surroundings.deadline.until(this.runs.ended())
     const error = await this.finish()
     this.#ending = undefined
     if (this.#state === 'stopping' && error !== undefined) this.enter('failed')
-    this.#settle()
+    this.runEnded()
     return error
   }
 
   /** What is to do when a run, or the last work, has ended. */
-  #settle (): void {
+  runEnded (): void {
     if (this.active || this.holding || this.#state !== 'stopping' || this.#ending !== undefined) return
     this.enter(this.#rest)
     if (this.surroundings.deadline.passed) report.stoppedLate(this.log, this.name)

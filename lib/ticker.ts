@@ -4,8 +4,9 @@ import type { Schedule } from './schedule.ts'
 /** What becomes of ticks that were missed: nothing, one run for them all, or one run each. */
 export type Misfire = 'skip' | 'once' | 'all'
 
-/** What decides which ticks of a schedule fire, and when. */
+/** What decides which ticks fire, and when. */
 export interface TickerOptions {
+  schedule: Schedule
   misfire: Misfire
   /** Each tick is put off by a random time below this, in milliseconds. */
   jitter: number
@@ -38,93 +39,105 @@ const LOOKS = 10_000
 /**
  * Turns a schedule into ticks.
  *
- * One alarm is set for the next due time. When it rings, the tick after it is looked up first. If that lies ahead, as nearly
+ * It is the alarm for its next due time. When it rings, the tick after it is looked up first. If that lies ahead, as nearly
  * always, this one fires. If it has passed as well, the process was late for several: as long as none of them is late by more
  * than a second, they become one tick; else they were missed, and `misfire` says what becomes of them.
  */
-export class Ticker {
+export class Ticker implements Alarm {
   readonly #clock: Clock
-  readonly #schedule: Schedule
+  /** From when it counts: a pause does not move it. */
+  readonly #origin: number
   readonly #options: TickerOptions
   readonly #listener: TickerListener
-  readonly #alarm: Alarm = { due: 0, place: -1, ring: now => { this.#ring(now) }, setBack: () => { this.#plan(this.#schedule.next(this.#now())) } }
   /** Ticks that are due, and put off by their jitter. */
-  readonly #delayed = new Map<number, Timer>()
+  #delayed: Map<number, Timer> | undefined
   /** Goes up with each stop: what was begun before does not go on. */
   #life = 0
-  #planned = false
+  // Its own alarm: an object less for each of ten thousand tasks.
+  due = 0
+  place = -1
+  set = false
   /** The first tick from `from` on that is not excluded: the search for it may be long. */
   #sought: { from: number, found: number | undefined } | undefined
 
-  constructor (clock: Clock, schedule: Schedule, options: TickerOptions, listener: TickerListener) {
+  constructor (clock: Clock, options: TickerOptions, listener: TickerListener) {
     this.#clock = clock
-    this.#schedule = schedule
+    this.#origin = clock.now()
     this.#options = options
     this.#listener = listener
   }
 
   /** Ticks from now on. */
   start (): void {
-    this.#plan(this.#schedule.next(this.#now()))
+    this.#plan(this.#next(this.#now()))
   }
 
   /** Ticks no more; what is put off is called off. */
   stop (): void {
     this.#life++
-    this.#planned = false
-    this.#clock.cancel(this.#alarm)
+    if (this.set) this.#clock.cancel(this)
+    if (this.#delayed === undefined) return
     for (const timer of this.#delayed.values()) timer.cancel()
-    this.#delayed.clear()
+    this.#delayed = undefined
   }
 
   /** The next due time that is not excluded; undefined where none is found within reach. */
   get nextAt (): Date | undefined {
-    const [put] = this.#delayed.keys()
+    const [put] = this.#delayed?.keys() ?? []
     if (put !== undefined) return this.#date(put)
-    if (!this.#planned) return undefined
-    const from = this.#alarm.due
+    if (!this.set) return undefined
+    const from = this.due
     if (this.#sought?.from !== from) this.#sought = { from, found: this.#search(from, 1)[0] }
     return this.#sought.found === undefined ? undefined : this.#date(this.#sought.found)
   }
 
   /** The next `count` due times that are not excluded; fewer where they are not found within reach. */
   next (count: number): Date[] {
-    const put = [...this.#delayed.keys()].slice(0, count)
-    const dues = this.#planned ? this.#search(this.#alarm.due, count - put.length) : []
+    const put = [...this.#delayed?.keys() ?? []].slice(0, count)
+    const dues = this.set ? this.#search(this.due, count - put.length) : []
     return [...put, ...dues].map(due => this.#date(due))
   }
 
-  #search (from: number, count: number): number[] {
-    const dues: number[] = []
-    let due: number | undefined = from
-    for (let looks = this.#schedule.looks; dues.length < count && due !== undefined && looks > 0; looks--) {
-      if (!this.#isOut(due)) dues.push(due)
-      due = this.#schedule.next(due)
-    }
-    return dues
-  }
-
-  #now (): number {
-    return this.#schedule.wall ? this.#clock.wall() : this.#clock.now()
-  }
-
-  #plan (due: number | undefined): void {
-    this.#planned = due !== undefined
-    if (due === undefined) return
-    if (this.#schedule.wall) this.#clock.setWall(this.#alarm, due)
-    else this.#clock.set(this.#alarm, due)
-  }
-
-  #ring (now: number): void {
-    const { due } = this.#alarm
-    const following = this.#schedule.next(due)
+  /** The clock's to call. */
+  ring (now: number): void {
+    const { due } = this
+    const following = this.#next(due)
     const alone = following === undefined || following > now
-    const next = alone ? following : this.#schedule.next(now)
+    const next = alone ? following : this.#next(now)
     this.#plan(next)
     const putOff = due + (this.#options.jitter > 0 ? Math.random() * this.#options.jitter : 0) - now
     if (putOff < -LATE) this.#missed(due, next)
     else if (alone) this.#due(due, 0, putOff)
     else this.#gather(due, next, (dues, count) => { this.#due(dues[0], count - 1, putOff) })
+  }
+
+  /** The clock's to call. */
+  setBack (): void {
+    this.#plan(this.#next(this.#now()))
+  }
+
+  #search (from: number, count: number): number[] {
+    const dues: number[] = []
+    let due: number | undefined = from
+    for (let looks = this.#options.schedule.looks; dues.length < count && due !== undefined && looks > 0; looks--) {
+      if (!this.#isOut(due)) dues.push(due)
+      due = this.#next(due)
+    }
+    return dues
+  }
+
+  #next (time: number): number | undefined { return this.#options.schedule.next(time, this.#origin) }
+
+  #previous (time: number): number | undefined { return this.#options.schedule.previous(time, this.#origin) }
+
+  #now (): number {
+    return this.#options.schedule.wall ? this.#clock.wall() : this.#clock.now()
+  }
+
+  #plan (due: number | undefined): void {
+    if (due === undefined) return
+    if (this.#options.schedule.wall) this.#clock.setWall(this, due)
+    else this.#clock.set(this, due)
   }
 
   /** A tick, which fires in `putOff` milliseconds, or at once. */
@@ -135,8 +148,9 @@ export class Ticker {
       return
     }
     const at = this.#clock.now() + putOff
+    this.#delayed ??= new Map()
     this.#delayed.set(due, this.#clock.after(putOff, () => {
-      this.#delayed.delete(due)
+      this.#delayed?.delete(due)
       if (this.#clock.now() - at <= LATE || this.#options.misfire !== 'skip') this.#listener.tick(this.#date(due), missed)
     }))
   }
@@ -161,7 +175,7 @@ export class Ticker {
     const dues: number[] = []
     let count = 0
     let looks = 0
-    let due = this.#schedule.previous(next ?? this.#now() + 1)
+    let due = this.#previous(next ?? this.#now() + 1)
     const look = (): void => {
       if (life !== this.#life) return
       do {
@@ -173,7 +187,7 @@ export class Ticker {
           count++
           if (dues.length < RUN) dues.push(due)
         }
-        due = this.#schedule.previous(due)
+        due = this.#previous(due)
       } while (++looks % SLICE > 0)
       soon(look)
     }
@@ -202,6 +216,6 @@ export class Ticker {
   }
 
   #date (due: number): Date {
-    return new Date(this.#schedule.wall ? due : Math.round(this.#clock.wall() - this.#clock.now() + due))
+    return new Date(this.#options.schedule.wall ? due : Math.round(this.#clock.wall() - this.#clock.now() + due))
   }
 }

@@ -27,6 +27,7 @@ type Step = IteratorResult<void, undefined>
 
 class Ticks implements AsyncIterableIterator<void, undefined> {
   readonly #clock = new Clock()
+  readonly #origin: number
   readonly #grid: Every
   readonly #signal: AbortSignal | undefined
   readonly #alarm: Alarm
@@ -36,11 +37,11 @@ class Ticks implements AsyncIterableIterator<void, undefined> {
   #waiting: ((step: Step) => void) | undefined
 
   constructor (period: number, signal: AbortSignal | undefined) {
-    const now = this.#clock.now()
-    this.#grid = new Every(now, period)
+    this.#origin = this.#clock.now()
+    this.#grid = new Every(period)
     this.#signal = signal
-    this.#due = this.#grid.next(now)
-    this.#alarm = { due: 0, place: -1, ring: now => { this.#tick(now) } }
+    this.#due = this.#next(this.#origin)
+    this.#alarm = { due: 0, place: -1, set: false, ring: now => { this.#tick(now) } }
   }
 
   [Symbol.asyncIterator] (): this { return this }
@@ -52,7 +53,7 @@ class Ticks implements AsyncIterableIterator<void, undefined> {
     if (this.#over || this.#signal?.aborted === true) return this.#end()
     const now = this.#clock.now()
     if (now >= this.#due) {
-      this.#due = this.#grid.next(now)
+      this.#due = this.#next(now)
       return { done: false, value: undefined }
     }
     return await new Promise<Step>(resolve => {
@@ -66,10 +67,12 @@ class Ticks implements AsyncIterableIterator<void, undefined> {
     return this.#end()
   }
 
+  #next (now: number): number { return this.#grid.next(now, this.#origin) }
+
   readonly #abort = (): void => { this.#end() }
 
   #tick (now: number): void {
-    this.#due = this.#grid.next(now)
+    this.#due = this.#next(now)
     this.#resolve({ done: false, value: undefined })
   }
 

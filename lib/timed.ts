@@ -3,7 +3,6 @@ import type { Attempt } from './attempt.ts'
 import type { TimedOptions } from './options.ts'
 import { report, type RunReport } from './report.ts'
 import type { RunHandle, RunResult, TaskHandler } from './run.ts'
-import { ByCron, Every, type Schedule } from './schedule.ts'
 import { skipped, type Reason, type Surroundings } from './runs.ts'
 import { Task } from './task.ts'
 import { Ticker, type TickerListener } from './ticker.ts'
@@ -23,20 +22,20 @@ interface Wanted {
  * `wait`, one more run stands by until it ends. Ticks that are caught up (`misfire: 'all'`) queue behind it, and no overlap skips them.
  */
 export class TimedTask extends Task implements TickerListener {
-  readonly kind = 'timed'
-  readonly #options: TimedOptions
+  declare readonly options: TimedOptions
   readonly #handler: TaskHandler
   #ticker: Ticker | undefined
   #pending: Wanted | undefined
-  #backlog: Date[] = []
+  #backlog: Date[] | undefined
   /** How many ticks have been skipped behind the run that is active. */
   #skips = 0
 
   constructor (name: string, owner: FastifyInstance, options: TimedOptions, handler: TaskHandler, surroundings: Surroundings) {
     super(name, owner, options, surroundings)
-    this.#options = options
     this.#handler = handler
   }
+
+  get kind (): 'timed' { return 'timed' }
 
   override get nextRunAt (): Date | undefined { return this.state === 'paused' ? undefined : this.#ticker?.nextAt }
 
@@ -81,16 +80,16 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   catchUp (dueAts: Date[]): void {
-    if (this.#options.overlap === 'allow') {
+    if (this.options.overlap === 'allow') {
       for (const dueAt of dueAts) this.#run({ dueAt, missed: 0 }, false)
     } else {
-      this.#backlog.push(...dueAts)
+      this.#backlog = [...this.#backlog ?? [], ...dueAts]
       if (!this.active) this.#runNext()
     }
   }
 
   excluded (dueAt: Date): void {
-    this.runs.counts.skipped++
+    this.runs.skipped++
     report.tickExcluded(this.log, this.name, dueAt)
   }
 
@@ -101,16 +100,14 @@ export class TimedTask extends Task implements TickerListener {
   protected get live (): boolean { return this.#ticker !== undefined }
 
   protected async begin (): Promise<void> {
-    const { clock } = this.surroundings
-    const { every, cron, immediate } = this.#options
-    const schedule: Schedule = cron === undefined ? new Every(clock.now(), every) : new ByCron(cron)
-    this.#ticker = new Ticker(clock, schedule, this.#options, this)
+    const { scheduleClock: clock } = this.surroundings
+    this.#ticker = new Ticker(clock, this.options, this)
     if (this.state !== 'paused') {
       if (this.state !== 'idle') this.enter('idle')
       this.#ticker.start()
     }
-    if (this.#options.exclude !== undefined && this.#ticker.nextAt === undefined) report.allExcluded(this.log, this.name)
-    if (immediate) this.#want({ dueAt: new Date(clock.wall()), missed: 0 }, true)
+    if (this.options.exclude !== undefined && this.#ticker.nextAt === undefined) report.allExcluded(this.log, this.name)
+    if (this.options.immediate) this.#want({ dueAt: new Date(clock.wall()), missed: 0 }, true)
   }
 
   protected ran (): undefined {}
@@ -118,7 +115,7 @@ export class TimedTask extends Task implements TickerListener {
   protected async finish (): Promise<undefined> {}
 
   #want (wanted: Wanted, later: boolean): void {
-    const { overlap } = this.#options
+    const { overlap } = this.options
     if (!this.active || overlap === 'allow') this.#run(wanted, later)
     else if (overlap === 'wait' && this.#pending === undefined) this.#pending = wanted
     else this.#skip(wanted)
@@ -142,7 +139,7 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   #runNext (): void {
-    const dueAt = this.#backlog.shift()
+    const dueAt = this.#backlog?.shift()
     const wanted = dueAt === undefined ? this.#pending : { dueAt, missed: 0 }
     if (wanted === this.#pending) this.#pending = undefined
     if (wanted !== undefined) this.#run(wanted, false)
@@ -150,7 +147,7 @@ export class TimedTask extends Task implements TickerListener {
 
   #skip ({ dueAt, handle }: Wanted): void {
     this.#skips++
-    this.runs.counts.skipped++
+    this.runs.skipped++
     // The third, the sixth, the twelfth: a run that hangs is said, and does not fill the log.
     const loud = this.#skips % 3 === 0 && Number.isInteger(Math.log2(this.#skips / 3))
     report.tickSkipped(this.log, loud, this.name, dueAt, this.#skips, this.runs.oldest?.id)
@@ -159,7 +156,7 @@ export class TimedTask extends Task implements TickerListener {
 
   /** Forgets what stands by: all of it, or only what a tick has asked for. */
   #drop (all: boolean): void {
-    this.#backlog = []
+    this.#backlog = undefined
     if (!all && this.#pending?.handle !== undefined) return
     this.#pending?.handle?.settle({ ...skipped, outcome: 'cancelled' })
     this.#pending = undefined
