@@ -4,6 +4,7 @@ import { setMaxListeners } from 'node:events'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { now } from './clock.ts'
 import type { OnRun, Run, RunResult } from './run.ts'
+import { isTraced, runChannel } from './tracing.ts'
 
 /** What one attempt is made of. */
 export interface AttemptOptions {
@@ -17,6 +18,8 @@ export interface AttemptOptions {
   onRun: OnRun | undefined
   /** The run's id, where it was given out before. */
   id?: string | undefined
+  /** Which attempt of its run it is, from 1. */
+  number?: number | undefined
   dueAt?: Date | undefined
   missed?: number | undefined
 }
@@ -29,7 +32,7 @@ const outsideOfRequests = AsyncLocalStorage.snapshot()
  * logger 2, the id 0.3.
  */
 export class Attempt {
-  readonly number = 1
+  readonly number: number
   readonly #options: AttemptOptions
   #id: string | undefined
   #log: FastifyBaseLogger | undefined
@@ -40,6 +43,7 @@ export class Attempt {
   constructor (options: AttemptOptions) {
     this.#options = options
     this.#id = options.id
+    this.number = options.number ?? 1
   }
 
   /** Why the signal has aborted; undefined as long as it has not. */
@@ -83,12 +87,18 @@ export class Attempt {
     const started = now()
     this.#begun = true
     try {
-      const value = await outsideOfRequests(() => this.#call())
+      const value = await outsideOfRequests(() => this.#traced())
       return { outcome: 'succeeded', value, error: undefined, duration: now() - started }
     } catch (error) {
       const cancelled = this.#reason !== undefined && this.#reason.code !== 'FST_BG_TIMEOUT'
       return { outcome: cancelled ? 'cancelled' : 'failed', value: undefined, error, duration: now() - started }
     }
+  }
+
+  async #traced (): Promise<unknown> {
+    if (!isTraced()) return await this.#call()
+    const { server, task } = this.#options
+    return await runChannel.tracePromise(async () => await this.#call(), { server, task, run: this.id, attempt: this.number })
   }
 
   async #call (): Promise<unknown> {

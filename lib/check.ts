@@ -50,7 +50,8 @@ export function show (value: unknown): string {
 
 class Wrong extends Error {}
 
-function wrong (expected: string, received: unknown): Wrong {
+/** What a check throws: what was expected, and what came instead. */
+export function wrong (expected: string, received: unknown): Wrong {
   return new Wrong(`must be ${expected}; received ${show(received)}`)
 }
 

@@ -7,6 +7,19 @@ export type TaskKind = 'service' | 'hosted' | 'timed'
 /** How many runs of a task have ended in which way since it was declared, and how many have not ended. */
 export type TaskStats = Record<RunOutcome | 'active', number>
 
+/** What is remembered of a run that has ended. */
+export interface RunRecord {
+  id: string
+  outcome: RunOutcome
+  /** When it was due; undefined where no schedule is. */
+  dueAt: Date | undefined
+  startedAt: Date
+  /** How long it took, in milliseconds. */
+  duration: number
+  /** What it threw, if it failed or was cancelled. */
+  error: unknown
+}
+
 /** A declared task, as its user holds it. */
 export interface BackgroundTask {
   /** Its name, unique in the server. */
@@ -19,6 +32,10 @@ export interface BackgroundTask {
   readonly nextRunAt: Date | undefined
   /** How its runs have ended. */
   readonly stats: TaskStats
+  /** The last run that has ended, skipped ones apart; undefined if none has. */
+  readonly lastRun: RunRecord | undefined
+  /** The last 30 runs, the newest first. */
+  readonly history: RunRecord[]
   /**
    * The next `count` times (0 to 1,000) at which a timed task is due; fewer where fewer can be found. Empty where `nextRunAt` is undefined.
    *
@@ -51,9 +68,20 @@ export interface BackgroundTask {
   start (): Promise<void>
   /**
    * Stops the task: aborts its signal with `FST_BG_CANCELLED`, waits for the handler to end, and calls the `stop` of a hosted
-   * service. Resolves when all that is done, or when the application closes meanwhile and runs out of time.
+   * service. Resolves when all that is done; or, with an error in the log, after `shutdownTimeout`, so that a handler that waits
+   * for its own task's stop does not wait for ever.
    *
    * Rejects with what `stop` threw.
    */
   stop (): Promise<void>
+  /**
+   * Aborts one run with `FST_BG_CANCELLED`. Resolves when it has ended; rejects with `FST_BG_NOT_FOUND` if no run of that id is
+   * active.
+   */
+  cancel (runId: string): Promise<void>
+  /**
+   * Stops the task and takes it out of the server, so that its name is free: for tasks that come and go with a tenant. Its handle then
+   * refuses to start or trigger, with `FST_BG_NOT_FOUND`. Rejects as `stop` does.
+   */
+  remove (): Promise<void>
 }

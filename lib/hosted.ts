@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Attempt } from './attempt.ts'
 import { formatDuration } from './duration.ts'
 import { errorCodes } from './errors.ts'
+import type { Execution } from './execution.ts'
 import type { HostedOptions } from './options.ts'
 import { report, toError } from './report.ts'
 import type { RunResult } from './run.ts'
@@ -13,7 +14,7 @@ export class HostedService extends Task {
   readonly #options: HostedOptions
   /** Whether `start` has succeeded, so that `stop` is due. */
   #started = false
-  #last: { attempt: Attempt, ended: Promise<RunResult> } | undefined
+  #last: { execution: Execution, ended: Promise<RunResult> } | undefined
 
   constructor (name: string, owner: FastifyInstance, options: HostedOptions, surroundings: Surroundings) {
     super(name, owner, options, surroundings)
@@ -34,13 +35,13 @@ export class HostedService extends Task {
       return
     }
     let timedOut = false
-    const { attempt, ended } = this.runs.launch(start, (attempt, result) => { this.#startSettled(attempt, result, timedOut) }, { id, later: true })
-    this.#last = { attempt, ended }
+    const { execution, ended } = this.runs.launch(start, (attempt, result) => { this.#startSettled(attempt, result, timedOut) }, { id, later: true })
+    this.#last = { execution, ended }
     const result = await new Promise<RunResult | undefined>(resolve => {
       const limit = this.surroundings.clock.after(startTimeout, () => {
         timedOut = true
         this.enter('failed')
-        attempt.abort(new errorCodes.FST_BG_TIMEOUT(this.name, formatDuration(startTimeout)))
+        execution.abort(new errorCodes.FST_BG_TIMEOUT(this.name, formatDuration(startTimeout)))
         resolve(undefined)
       })
       void ended.then(result => {
@@ -53,7 +54,7 @@ export class HostedService extends Task {
   }
 
   protected ran (id: string): Promise<RunResult> | undefined {
-    return this.#last?.attempt.id === id ? this.#last.ended : undefined
+    return this.#last?.execution.attempt.id === id ? this.#last.ended : undefined
   }
 
   protected async finish (): Promise<Error | undefined> {

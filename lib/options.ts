@@ -2,7 +2,10 @@ import type { FastifyInstance } from 'fastify'
 import { abortSignal, boolean, check, duration, durationText, func, invalid, oneOf, positiveDuration, show, text, type Elsewhere } from './check.ts'
 import { parseCron } from './cron.ts'
 import type { Duration } from './duration.ts'
-import type { AnyInstance, OnRun, Run, TaskHandler } from './run.ts'
+import type { RetryOptions } from './execution.ts'
+import { givenUp, restart, restarts, retry } from './policies.ts'
+import type { RestartOptions } from './restarts.ts'
+import type { AnyInstance, OnGiveUp, OnRun, Run, TaskHandler } from './run.ts'
 import { ByCron, Every } from './schedule.ts'
 import type { Misfire, TickerOptions } from './ticker.ts'
 
@@ -30,6 +33,57 @@ export interface TaskOptions {
   grace?: Duration | undefined
   /** Level of this task's log lines and of `run.log`. Default: that of the owner's logger. */
   logLevel?: string | undefined
+}
+
+/** What the tasks with a handler take. */
+interface HandlerOptions extends TaskOptions {
+  /** Limit of one attempt, above 0: then its signal aborts with `FST_BG_TIMEOUT`, and if the handler rejects, it has failed. Default: none. */
+  timeout?: Duration | undefined
+  /**
+   * What happens after the last attempt or restart failed, or the handler threw `GiveUp`. Default: `'close'` for a service, `'log'` for a timed
+   * task. `'close'` closes the application, and the process exits with 1.
+   */
+  onGiveUp?: OnGiveUp | undefined
+}
+
+/** How long to wait before a further try: `delay` × `factor`^n, at most `maxDelay`, times 0.5 to 1 at random with `jitter`. */
+interface BackoffOptions {
+  /** Before the first. Default `'1s'`. */
+  delay?: Duration | undefined
+  /** At least 1. Default `2`. */
+  factor?: number | undefined
+  /** At least `delay`. Default `'30s'` for restarts, `'1m'` for retries. */
+  maxDelay?: Duration | undefined
+  /** Default `true`. */
+  jitter?: boolean | undefined
+}
+
+/** When a service is started again. */
+export interface RestartPolicy extends BackoffOptions {
+  /** Default `'on-failure'`. */
+  when?: RestartWhen | undefined
+  /** How many restarts there may be `within` the window; with one more, the service is given up. Default `Infinity`. */
+  limit?: number | undefined
+  /** The window of `limit`; a life that lasts as long makes the waits begin anew. Default `'1m'`. */
+  within?: Duration | undefined
+}
+
+/** When a service is started again: never, after a failure, or also when its handler returns. */
+export type RestartWhen = 'never' | 'on-failure' | 'always'
+
+/** Further attempts of a run that failed. */
+export interface RetryPolicy extends BackoffOptions {
+  /** How many there are at most. */
+  limit: number
+}
+
+/** Options of a service. */
+export interface ServiceTaskOptions extends HandlerOptions {
+  /** When the service is started again. Default `'on-failure'`. */
+  restart?: RestartWhen | RestartPolicy | undefined
+  retry?: undefined
+  every?: undefined
+  cron?: undefined
 }
 
 /** The `start` or `stop` of a hosted service, which is given a run, and the owner as `this`. */
@@ -60,7 +114,10 @@ export type HostedServiceOptions<Server = AnyInstance> = TaskOptions & StartTime
   ((Start<Server> & Optional<Stop<Server>>) | (Optional<Start<Server>> & Stop<Server>))
 
 /** What a timed task takes besides its schedule. */
-export interface TimedTaskOptions extends TaskOptions {
+export interface TimedTaskOptions extends HandlerOptions {
+  /** Further attempts of a run that failed: how many, or how. Default `0`. */
+  retry?: number | RetryPolicy | undefined
+  restart?: undefined
   /** Also run once at the start. Default `false`. */
   immediate?: boolean | undefined
   /**
@@ -103,16 +160,20 @@ export type Overlap = 'skip' | 'wait' | 'allow'
 export interface PluginOptions { autostart: boolean, shutdownTimeout: number, onRun: OnRun | undefined }
 /** What all kinds of task take, checked and complete. */
 export interface SharedOptions { enabled: boolean, grace: number, logLevel: string | undefined }
-export type ServiceOptions = SharedOptions
+interface SharedHandlerOptions extends SharedOptions { timeout: number | undefined, onGiveUp: OnGiveUp }
+export interface ServiceOptions extends SharedHandlerOptions { restart: RestartOptions }
 export type HostedOptions = SharedOptions & { start: TaskHandler | undefined, stop: TaskHandler | undefined, startTimeout: number }
 
-export type TimedOptions = SharedOptions & TickerOptions & { immediate: boolean, overlap: Overlap }
+export type TimedOptions = SharedHandlerOptions & TickerOptions & { immediate: boolean, overlap: Overlap, retry: RetryOptions | undefined }
 
 const pluginChecks = { autostart: boolean, shutdownTimeout: positiveDuration, onRun: func<OnRun> }
 const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
 const hostedChecks = { ...sharedChecks, start: func<TaskHandler>, stop: func<TaskHandler>, startTimeout: positiveDuration }
+const handlerChecks = { ...sharedChecks, timeout: positiveDuration, onGiveUp: givenUp }
+const serviceChecks = { ...handlerChecks, restart }
 const timedChecks = {
-  ...sharedChecks,
+  ...handlerChecks,
+  retry,
   every: positiveDuration,
   cron: text,
   timezone: text,
@@ -124,7 +185,9 @@ const timedChecks = {
 }
 /** The keys of all kinds, and what to say of one that is of another kind. */
 const elsewhere: Elsewhere = {
-  ...Object.fromEntries(Object.keys(timedChecks).map(key => [key, 'a timed task, which has "every" or "cron"'])),
+  restart: 'a service; a timed task has "retry"',
+  ...Object.fromEntries(Object.keys(timedChecks).map(key => [key, key === 'retry' ? 'a timed task; a service has "restart"' : 'a timed task, which has "every" or "cron"'])),
+  ...Object.fromEntries(['timeout', 'onGiveUp'].map(key => [key, 'a task with a handler'])),
   ...Object.fromEntries(Object.keys(hostedChecks).map(key => [key, 'a hosted service, which is declared without a handler: (name, { start, stop })']))
 }
 /** Fastify hands a plugin what `register` was given for itself, too. */
@@ -139,7 +202,7 @@ export function pluginOptions (given: unknown): PluginOptions {
 
 /** Checks the options of a service. Throws `FST_BG_INVALID_OPTION`. */
 export function serviceOptions (where: string, given: unknown, owner: FastifyInstance): ServiceOptions {
-  const options = { ...defaults, ...check(where, given, sharedChecks, elsewhere) }
+  const options = { ...defaults, timeout: undefined, onGiveUp: 'close' as const, restart: restarts, ...check(where, given, serviceChecks, elsewhere) }
   checkLevel(where, options.logLevel, owner)
   return options
 }
@@ -158,6 +221,9 @@ export function timedOptions (where: string, given: unknown, owner: FastifyInsta
   checkLevel(where, options.logLevel, owner)
   return alike({
     ...defaults,
+    timeout: undefined,
+    onGiveUp: 'log',
+    retry: undefined,
     immediate: false,
     overlap: 'skip',
     misfire: 'once',

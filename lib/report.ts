@@ -5,14 +5,14 @@ import type { RunResult } from './run.ts'
 
 // The only file that words a log line. Each is one object and one short message; an error always stands under `err`.
 
-type Level = 'debug' | 'info' | 'warn' | 'error'
+type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 
 /** What there is to say of one run. */
 export type RunReport = (log: FastifyBaseLogger, task: string, attempt: Attempt, result: RunResult) => void
 
 export const report = {
   serviceCompleted: ofRun('info', 'service completed'),
-  serviceFailed: ofRun('error', 'service failed'),
+  serviceRestarted: ofRun('info', 'service ended, and is restarted'),
   serviceStopped: ofRun('debug', 'service stopped'),
   started: ofRun('debug', 'hosted service started'),
   startCancelled: ofRun('debug', 'start cancelled'),
@@ -41,6 +41,25 @@ export const report = {
   eitherDay (log: FastifyBaseLogger, task: string, cron: string): void {
     write(log, 'warn', { task, cron }, 'the cron expression restricts the day of the month and the day of the week: a day that matches either is taken')
   },
+  /** The first failure in a row, the second, the fourth and so on at error, the others at warn. */
+  serviceFails (log: FastifyBaseLogger, task: string, attempt: Attempt, result: RunResult, failures: number, delay: number): void {
+    const level = Number.isInteger(Math.log2(failures)) ? 'error' : 'warn'
+    write(log, level, { ...lineOf(task, attempt, result), err: result.error, failures, delay: Math.round(delay) }, 'service failed, and is restarted')
+  },
+  retried (log: FastifyBaseLogger, task: string, attempt: Attempt, result: RunResult, delay: number): void {
+    write(log, 'warn', { ...lineOf(task, attempt, result), err: result.error, delay: Math.round(delay) }, 'attempt failed, and is retried')
+  },
+  gaveUp (log: FastifyBaseLogger, close: boolean, task: string, attempt: Attempt, result: RunResult): void {
+    const line = { ...lineOf(task, attempt, result), err: result.error }
+    if (close) write(log, 'fatal', line, 'task failed for good: the application closes')
+    else write(log, 'error', line, 'task failed for good')
+  },
+  onGiveUpFailed (log: FastifyBaseLogger, task: string, err: unknown): void {
+    write(log, 'error', { task, err }, 'onGiveUp failed')
+  },
+  stopTimeout (log: FastifyBaseLogger, task: string, waited: string): void {
+    write(log, 'error', { task }, `still runs ${waited} after it was told to stop: stop() waits no longer`)
+  },
   startFailed (log: FastifyBaseLogger, task: string, err: unknown): void {
     write(log, 'error', { task, err }, 'start failed')
   },
@@ -65,9 +84,13 @@ export function toError (thrown: unknown): Error {
 function ofRun (level: Level, message: string): RunReport {
   return (log, task, attempt, result) => {
     if (!enabled(log, level)) return
-    const line = { task, run: attempt.id, attempt: attempt.number, duration: Math.round(result.duration) }
+    const line = lineOf(task, attempt, result)
     write(log, level, result.outcome === 'succeeded' ? line : { ...line, err: result.error }, message)
   }
+}
+
+function lineOf (task: string, attempt: Attempt, { duration }: RunResult): object {
+  return { task, run: attempt.id, attempt: attempt.number, duration: Math.round(duration) }
 }
 
 /** Whether a line would be written. Where a logger cannot tell, one whose method is that of `silent` writes nothing: `logger: false`. */

@@ -66,3 +66,9 @@ export type TaskHandler<Server = AnyInstance> = (this: Server, run: Run<undefine
  * handler, once, and returns a promise of what it returned.
  */
 export type OnRun = (run: Run<unknown, FastifyInstance>, next: () => Promise<unknown>) => unknown
+
+/**
+ * What happens when a task has failed for good: `'log'` it, `'close'` the application and exit with 1, or a function of yours,
+ * called with the error and the owner.
+ */
+export type OnGiveUp = 'log' | 'close' | ((error: Error, server: AnyInstance) => unknown)

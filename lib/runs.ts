@@ -1,9 +1,11 @@
-import type { FastifyInstance } from 'fastify'
-import { Attempt } from './attempt.ts'
-import { soon, type Clock, type Timer } from './clock.ts'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { Attempt } from './attempt.ts'
+import type { Clock, Timer } from './clock.ts'
 import type { Deadline } from './deadline.ts'
 import { errorCodes } from './errors.ts'
-import type { OnRun, RunResult, TaskHandler } from './run.ts'
+import { Execution, type ExecutionOptions, type Reason } from './execution.ts'
+import type { RunRecord } from './handle.ts'
+import type { OnGiveUp, OnRun, RunResult, TaskHandler } from './run.ts'
 
 /** What a task is told of the server it lives in. */
 export interface Surroundings {
@@ -15,7 +17,13 @@ export interface Surroundings {
   readonly scheduleClock: Clock
   /** The moment after which close waits for nobody. */
   readonly deadline: Deadline
+  /** How long a stop by hand waits, in milliseconds. */
+  readonly patience: number
   readonly onRun: OnRun | undefined
+  /** A task has failed for good: does what its `onGiveUp` says. */
+  giveUp (task: GivenUp, attempt: Attempt, result: RunResult): void
+  /** A task was removed: its name is free. */
+  removed (name: string): void
 }
 
 /** Whose runs they are. */
@@ -28,37 +36,34 @@ export interface Runner {
   runEnded (): void
 }
 
-/** Why a signal aborts. */
-export type Reason = Error & { code: string }
+/** What is to be known of a task that has failed for good. */
+export interface GivenUp extends Runner {
+  readonly options: { logLevel: string | undefined, onGiveUp: OnGiveUp }
+  readonly log: FastifyBaseLogger
+}
 
-/** Hears how an attempt ended, before anyone who waits for it. */
+/** Hears how a run ended, before anyone who waits for it. */
 export type Settled = (attempt: Attempt, result: RunResult) => void
 
-/** How an attempt is launched. */
-export interface Launch {
-  /** The run's id, where it was given out before. */
-  id?: string | undefined
-  dueAt?: Date
-  missed?: number
-  /** In a later macrotask; else at once. */
-  later?: boolean
-  /** Even if it is cancelled before that macrotask. */
-  always?: boolean
+/** How a run is launched. */
+export interface Launch extends Pick<ExecutionOptions, 'id' | 'dueAt' | 'missed' | 'later' | 'always' | 'timeout' | 'retry' | 'retrying' | 'resumed'> {
   /** As last work: only the deadline aborts it. */
   last?: boolean
 }
 
-/** How a run ends that never began. */
-export const skipped: RunResult = { outcome: 'skipped', value: undefined, error: undefined, duration: 0 }
+/** How many runs are remembered. */
+const REMEMBERED = 30
 
-/** The runs of one task that have been accepted and have not ended, and how many have ended in which way. */
+/** The runs of one task: those that have been accepted and have not ended, how many have ended in which way, and the last of them. */
 export class Runs {
   succeeded = 0
   failed = 0
   cancelled = 0
   skipped = 0
   readonly #of: Runner
-  #active: Map<Attempt, { ended: Promise<RunResult>, last: boolean }> | undefined
+  #active: Map<Execution, { ended: Promise<RunResult>, last: boolean }> | undefined
+  /** The oldest first. */
+  #history: RunRecord[] | undefined
   #grace: Timer | undefined
 
   constructor (of: Runner) {
@@ -68,24 +73,37 @@ export class Runs {
   get size (): number { return this.#active?.size ?? 0 }
 
   /** The one that has been active for longest. */
-  get oldest (): Attempt | undefined {
+  get oldest (): Execution | undefined {
     const [oldest] = this.#active?.keys() ?? []
     return oldest
   }
 
-  /** Runs `handler` once. `settled` hears how it ended before anyone who waits for that. */
-  launch (handler: TaskHandler, settled: Settled, { later = false, always = false, last = false, ...run }: Launch): { attempt: Attempt, ended: Promise<RunResult> } {
+  /** Those that have ended, the newest first. */
+  get history (): RunRecord[] { return this.#history?.toReversed() ?? [] }
+
+  /** The last one that has ended, and was not skipped. */
+  get newest (): RunRecord | undefined { return this.#history?.findLast(({ outcome }) => outcome !== 'skipped') }
+
+  /** Whether one goes on past its time limit. */
+  get stuck (): boolean {
+    for (const { stuck } of this.#active?.keys() ?? []) {
+      if (stuck) return true
+    }
+    return false
+  }
+
+  /** Runs `handler` to the end of its last attempt. `settled` hears how it ended before anyone who waits for that. */
+  launch (handler: TaskHandler, settled: Settled, { last = false, ...launch }: Launch): { execution: Execution, ended: Promise<RunResult> } {
     const { name, owner, options, surroundings } = this.#of
-    const attempt = new Attempt({ task: name, server: owner, logLevel: options.logLevel, handler, onRun: surroundings.onRun, ...run })
-    if (last && surroundings.deadline.passed) attempt.abort(new errorCodes.FST_BG_SHUTDOWN())
+    const { clock, onRun, deadline } = surroundings
+    const execution = new Execution({ task: name, server: owner, logLevel: options.logLevel, handler, onRun, clock, ...launch })
+    if (last && deadline.passed) execution.abort(new errorCodes.FST_BG_SHUTDOWN())
     const execute = async (): Promise<void> => {
-      if (later) await new Promise<void>(resolve => { soon(resolve) })
-      const never = later && !always && attempt.reason !== undefined
-      const result: RunResult = never ? { ...skipped, outcome: 'cancelled', error: attempt.reason } : await attempt.execute()
-      this.#active?.delete(attempt)
-      this[result.outcome]++
+      const result = await execution.execute()
+      this.#active?.delete(execution)
       if (this.size === 0) this.#forgetGrace()
-      settled(attempt, result)
+      this.record(execution.attempt.id, result, execution.startedAt, launch.dueAt)
+      settled(execution.attempt, result)
       this.#of.runEnded()
       end(result)
     }
@@ -93,9 +111,27 @@ export class Runs {
     let end!: (result: RunResult) => void
     const ended = new Promise<RunResult>(resolve => { end = resolve })
     this.#active ??= new Map()
-    this.#active.set(attempt, { ended, last })
+    this.#active.set(execution, { ended, last })
     void execute()
-    return { attempt, ended }
+    return { execution, ended }
+  }
+
+  /** Counts a run that has ended, and remembers it. */
+  record (id: string, { outcome, duration, error }: RunResult, startedAt: number, dueAt: Date | undefined): void {
+    this[outcome]++
+    this.#history ??= []
+    this.#history.push({ id, outcome, dueAt, startedAt: new Date(startedAt), duration, error })
+    if (this.#history.length > REMEMBERED) this.#history.shift()
+  }
+
+  /** Aborts one run, and resolves when it has ended; undefined if none of that id is active. */
+  cancelOne (id: string, reason: Reason): Promise<RunResult> | undefined {
+    for (const [execution, { ended }] of this.#active ?? []) {
+      if (execution.attempt.id !== id) continue
+      execution.abort(reason)
+      return ended
+    }
+    return undefined
   }
 
   /** Aborts what runs, after `grace` milliseconds, but for last work. */
@@ -119,8 +155,8 @@ export class Runs {
 
   #abort (reason: Reason, lastToo: boolean): void {
     this.#forgetGrace()
-    for (const [attempt, { last }] of this.#active ?? []) {
-      if (!last || lastToo) attempt.abort(reason)
+    for (const [execution, { last }] of this.#active ?? []) {
+      if (!last || lastToo) execution.abort(reason)
     }
   }
 

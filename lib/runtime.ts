@@ -2,11 +2,16 @@ import type { FastifyInstance } from 'fastify'
 import { Clock } from './clock.ts'
 import { Deadline } from './deadline.ts'
 import { formatDuration } from './duration.ts'
+import type { Attempt } from './attempt.ts'
+import { show } from './check.ts'
 import { errorCodes } from './errors.ts'
+import type { Reason } from './execution.ts'
+import { exitWithFailure } from './exit.ts'
+import { worst, type Health } from './health.ts'
 import type { PluginOptions } from './options.ts'
-import { report } from './report.ts'
-import type { OnRun } from './run.ts'
-import type { Reason, Surroundings } from './runs.ts'
+import { report, toError } from './report.ts'
+import type { OnRun, RunResult } from './run.ts'
+import type { GivenUp, Surroundings } from './runs.ts'
 import type { Task } from './task.ts'
 
 /** How many tasks get hooks of their own. Fastify's hook runner overflows the stack at some thousands, and each hook costs as much as a task. */
@@ -26,10 +31,11 @@ export class Runtime implements Surroundings {
   readonly scheduleClock: Clock = new Clock()
   readonly deadline: Deadline = new Deadline(this.clock)
   readonly onRun: OnRun | undefined
+  readonly patience: number
   readonly tasks: Map<string, Task> = new Map()
   readonly #server: FastifyInstance
   readonly #options: PluginOptions
-  readonly #late: Task[] = []
+  readonly #late = new Map<string, Task>()
   /** The tasks that are declared together beyond OWN_HOOKS, on one owner and in one go, so that nothing comes in between: they share hooks. */
   #together: { owner: FastifyInstance, tasks: Task[] } | undefined
   readonly #errors: Error[] = []
@@ -41,6 +47,7 @@ export class Runtime implements Surroundings {
     this.#server = server
     this.#options = options
     this.onRun = options.onRun
+    this.patience = options.shutdownTimeout
     server.addHook('preClose', async () => { this.#beginClose() })
     server.addHook('onClose', async () => { await this.#finishClose() })
   }
@@ -56,7 +63,7 @@ export class Runtime implements Surroundings {
   add (task: Task): void {
     this.tasks.set(task.name, task)
     if (isBooted(task.owner)) {
-      this.#late.push(task)
+      this.#late.set(task.name, task)
       void this.#startLate(task)
     } else {
       this.#addHooks(task)
@@ -74,6 +81,51 @@ export class Runtime implements Surroundings {
     if (this.closing) throw new errorCodes.FST_BG_CLOSING('Background tasks cannot be started')
     for (const task of this.tasks.values()) {
       if (task.startable && task.options.enabled) await this.#startOrRollBack(task, false)
+    }
+  }
+
+  /** Resolves when no run is active but those of services. */
+  async drain (): Promise<void> {
+    for (;;) {
+      const busy = [...this.tasks.values()].filter(task => task.kind !== 'service' && task.active)
+      if (busy.length === 0) return
+      await Promise.all(busy.map(async task => { await task.idle() }))
+    }
+  }
+
+  /** How all tasks are, and the worst of it. */
+  health (): Health {
+    const tasks = [...this.tasks.values()].map(task => ({ name: task.name, kind: task.kind, state: task.state, ...task.condition }))
+    return { status: worst(tasks).status, tasks }
+  }
+
+  removed (name: string): void {
+    this.tasks.delete(name)
+    this.#late.delete(name)
+  }
+
+  giveUp (task: GivenUp, attempt: Attempt, result: RunResult): void {
+    const { onGiveUp } = task.options
+    const close = onGiveUp === 'close' && !this.closing
+    report.gaveUp(task.log, close, task.name, attempt, result)
+    if (close) this.#closeWith(task.name, result.error)
+    else if (typeof onGiveUp === 'function') void this.#tell(onGiveUp, task, toError(result.error))
+  }
+
+  /** A crashed service never leaves a process that looks healthy, nor one that exits with 0. */
+  #closeWith (name: string, thrown: unknown): void {
+    const error = toError(thrown)
+    this.#errors.push(error === thrown ? error : new errorCodes.FST_BG_GAVE_UP(name, show(thrown), { cause: thrown }))
+    exitWithFailure()
+    // It rejects with the error, which has been logged.
+    this.#server.close().then(undefined, () => {})
+  }
+
+  async #tell (onGiveUp: (error: Error, server: FastifyInstance) => unknown, task: GivenUp, error: Error): Promise<void> {
+    try {
+      await onGiveUp(error, task.owner)
+    } catch (failure) {
+      report.onGiveUpFailed(task.log, task.name, failure)
     }
   }
 
@@ -139,7 +191,7 @@ export class Runtime implements Surroundings {
     limit.start(pluginTimeout === 0 ? this.#options.shutdownTimeout : pluginTimeout - MARGIN - spent)
     const reason = new errorCodes.FST_BG_SHUTDOWN()
     const begun = [...this.tasks.values()].filter(task => task.state !== 'idle').reverse()
-    for (const task of begun) task.cancel(reason, 0)
+    for (const task of begun) task.shutDown(reason, 0)
     for (const task of begun) await limit.until(task.end())
     limit.clear()
   }
@@ -154,7 +206,7 @@ export class Runtime implements Surroundings {
     const reason = new errorCodes.FST_BG_SHUTDOWN()
     this.deadline.start(shutdownTimeout, () => { this.#expire(reason) })
     // Every run hears of the close well before the deadline, whatever grace was asked for.
-    for (const task of this.tasks.values()) task.cancel(reason, Math.min(task.options.grace, shutdownTimeout * 3 / 4))
+    for (const task of this.tasks.values()) task.shutDown(reason, Math.min(task.options.grace, shutdownTimeout * 3 / 4))
   }
 
   /** The deadline's own work: it does not wait for an onClose hook, which an open HTTP stream can hold back for ever. */
@@ -183,7 +235,7 @@ export class Runtime implements Surroundings {
 
   async #finishClose (): Promise<void> {
     this.#beginClose()
-    await this.#end(this.#late)
+    await this.#end([...this.#late.values()])
     this.deadline.clear()
     const [error, ...more] = this.#errors
     if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed to stop`)

@@ -3,6 +3,7 @@
  *
  * - `idle`: declared and not started; or a timed task between its runs
  * - `running`: its handler or its `start` runs, or a hosted service is up
+ * - `backoff`: failed, and waits for its next attempt or restart
  * - `paused`: nothing new starts until it is resumed
  * - `stopping`: asked to end, and not ended yet
  * - `stopped`: ended because it was asked to
@@ -11,7 +12,8 @@
  */
 export const transitions = {
   idle: ['running', 'paused', 'stopped'],
-  running: ['idle', 'paused', 'completed', 'failed', 'stopping'],
+  running: ['idle', 'backoff', 'paused', 'completed', 'failed', 'stopping'],
+  backoff: ['idle', 'running', 'paused', 'stopping', 'stopped'],
   paused: ['idle', 'running', 'stopping', 'stopped'],
   stopping: ['paused', 'stopped', 'failed'],
   stopped: ['idle', 'running'],

@@ -1,12 +1,16 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { randomUUID } from 'node:crypto'
 import { invalid, show } from './check.ts'
+import { Deadline } from './deadline.ts'
+import { formatDuration } from './duration.ts'
 import { errorCodes } from './errors.ts'
-import type { BackgroundTask, TaskKind, TaskStats } from './handle.ts'
+import { skipped, type Reason } from './execution.ts'
+import type { BackgroundTask, RunRecord, TaskKind, TaskStats } from './handle.ts'
+import { worst, type Condition } from './health.ts'
 import type { SharedOptions } from './options.ts'
 import { report } from './report.ts'
 import type { RunHandle, RunResult } from './run.ts'
-import { Runs, skipped, type Reason, type Runner, type Surroundings } from './runs.ts'
+import { Runs, type Runner, type Surroundings } from './runs.ts'
 import { transitions, type TaskState } from './states.ts'
 
 type Ask = 'start' | 'stop' | 'pause' | 'resume'
@@ -14,7 +18,7 @@ type Ask = 'start' | 'stop' | 'pause' | 'resume'
 /**
  * What all kinds of task share: the state and the one way to change it, the order of what is asked, and the way down.
  *
- * A life begins with `start` and goes down in two steps. `cancel` aborts what runs, at once or after a grace, and waits for
+ * A life begins with `start` and goes down in two steps. `shutDown` aborts what runs, at once or after a grace, and waits for
  * nothing: it is called in `preClose`. `end` waits for what runs, bounded by the deadline, then lets the kind do its last
  * work: it is called in the owner's `onClose`. There is one way down for a life; who comes second gets the same promise.
  *
@@ -35,6 +39,7 @@ export abstract class Task implements BackgroundTask, Runner {
   #resumable = false
   #asked: { what: Ask, done: Promise<void> } | undefined
   #ending: Promise<Error | undefined> | undefined
+  #removed = false
   #log: FastifyBaseLogger | undefined
 
   constructor (name: string, owner: FastifyInstance, options: SharedOptions, surroundings: Surroundings) {
@@ -52,6 +57,10 @@ export abstract class Task implements BackgroundTask, Runner {
     return { succeeded, failed, cancelled, skipped, active }
   }
 
+  get history (): RunRecord[] { return this.runs.history }
+
+  get lastRun (): RunRecord | undefined { return this.runs.newest }
+
   get nextRunAt (): Date | undefined { return undefined }
 
   nextRuns (count: number): Date[] {
@@ -63,6 +72,11 @@ export abstract class Task implements BackgroundTask, Runner {
 
   /** Whether a run of it has not ended. */
   get active (): boolean { return this.runs.size > 0 }
+
+  /** Resolves when the runs that are active now have ended. */
+  async idle (): Promise<void> {
+    await this.runs.ended()
+  }
 
   /** Whether nothing of it is left that must end. */
   get down (): boolean {
@@ -87,14 +101,42 @@ export abstract class Task implements BackgroundTask, Runner {
   }
 
   stop (): Promise<void> {
-    this.cancel(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was stopped'), 0)
+    this.shutDown(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was stopped'), 0)
     return this.ask('stop', async () => { await this.#down() })
+  }
+
+  async cancel (runId: string): Promise<void> {
+    const ended = this.runs.cancelOne(runId, new errorCodes.FST_BG_CANCELLED(this.name, 'the run was cancelled'))
+    if (ended === undefined) throw new errorCodes.FST_BG_NOT_FOUND(`Background task "${this.name}" has no active run ${show(runId)}.`)
+    await ended
+  }
+
+  async remove (): Promise<void> {
+    this.#removed = true
+    try {
+      await this.stop()
+    } finally {
+      this.surroundings.removed(this.name)
+    }
+  }
+
+  /** How it is, at worst. */
+  get condition (): Condition {
+    return worst(this.conditions())
+  }
+
+  /** What is wrong with it. */
+  protected * conditions (): Iterable<Condition> {
+    if (this.#state === 'failed') yield { status: 'failing', reason: 'failed for good' }
+    if (this.runs.stuck) yield { status: 'failing', reason: `run ${this.runs.oldest?.attempt.id} goes on past its timeout` }
+    if (this.#state === 'backoff') yield { status: 'degraded', reason: 'failed, and waits for the next attempt' }
+    if (this.lastRun?.outcome === 'failed') yield { status: 'degraded', reason: 'the last run failed' }
   }
 
   pause (): Promise<void> {
     if (this.surroundings.closing) return Promise.resolve()
     const up = this.live || this.#asked?.what === 'start'
-    if (up) this.cancel(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was paused'), 0, 'paused')
+    if (up) this.shutDown(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was paused'), 0, 'paused')
     return this.ask('pause', async () => {
       if (this.#state === 'idle') {
         this.#resumable = up
@@ -110,14 +152,12 @@ export abstract class Task implements BackgroundTask, Runner {
     return this.ask('resume', async () => {
       if (this.#state !== 'paused' || this.surroundings.closing) return
       this.enter('idle')
-      if (!this.#resumable) return
-      this.#resumable = false
-      await this.begin()
+      if (this.takeResumable()) await this.begin()
     })
   }
 
   trigger (): RunHandle {
-    this.refuseWhileClosing('triggered')
+    this.refuse('triggered')
     if (this.live || this.#asked?.what === 'start') return this.skip()
     return this.handle((id, settle) => {
       if (this.#state === 'paused') this.enter('idle')
@@ -129,10 +169,11 @@ export abstract class Task implements BackgroundTask, Runner {
   }
 
   /** Aborts what runs with `reason`, after `grace` milliseconds, on the way to `rest`; waits for nothing. */
-  cancel (reason: Reason, grace: number, rest: 'stopped' | 'paused' = 'stopped'): void {
+  shutDown (reason: Reason, grace: number, rest: 'stopped' | 'paused' = 'stopped'): void {
     this.#rest = rest
-    if (this.#state === 'running' || (this.#state === 'paused' && this.active)) this.enter('stopping')
+    if (this.#state === 'running' || (this.#state === 'backoff' && this.active) || (this.#state === 'paused' && this.active)) this.enter('stopping')
     if (this.active) this.runs.cancel(reason, grace)
+    else if (this.#state === 'backoff') this.enter(rest)
     else if (rest === 'stopped' && (this.#state === 'idle' || this.#state === 'paused')) this.enter('stopped')
   }
 
@@ -181,6 +222,13 @@ export abstract class Task implements BackgroundTask, Runner {
     return asked.done
   }
 
+  /** Whether to begin a life on `resume`; asked once. */
+  protected takeResumable (): boolean {
+    const resumable = this.#resumable
+    this.#resumable = false
+    return resumable
+  }
+
   /** A handle for the run that `ask` asks for. */
   protected handle (ask: (id: string, settle: (result: RunResult) => void) => void): RunHandle {
     const id = randomUUID()
@@ -189,23 +237,26 @@ export abstract class Task implements BackgroundTask, Runner {
 
   /** A handle for a run that does not begin. */
   protected skip (): RunHandle {
-    this.runs.skipped++
-    return { id: randomUUID(), finished: Promise.resolve(skipped) }
+    const id = randomUUID()
+    this.runs.record(id, skipped, this.surroundings.clock.wall(), undefined)
+    return { id, finished: Promise.resolve(skipped) }
   }
 
-  protected refuseWhileClosing (what: string): void {
+  /** Throws if it is too late for that. */
+  protected refuse (what: string): void {
+    if (this.#removed) throw new errorCodes.FST_BG_NOT_FOUND(`Background task "${this.name}" cannot be ${what}: it was removed. Declare it anew.`)
     if (this.surroundings.closing) throw new errorCodes.FST_BG_CLOSING(`Background task "${this.name}" cannot be ${what}`)
   }
 
   async #start (id: string | undefined): Promise<void> {
-    this.refuseWhileClosing('started')
+    this.refuse('started')
     await this.ask('start', async overtaken => {
       // A life begins only after the one before it has ended, even where that ignores its signal.
       while (!this.live && (this.#ending !== undefined || this.active)) {
         await this.#ending
         await this.runs.ended()
       }
-      this.refuseWhileClosing('started')
+      this.refuse('started')
       if (this.live || overtaken()) return
       if (this.#state === 'paused') this.#resumable = true
       else await this.begin(id)
@@ -213,7 +264,14 @@ export abstract class Task implements BackgroundTask, Runner {
   }
 
   async #down (): Promise<void> {
-    const error = await this.end()
+    const { clock, patience } = this.surroundings
+    // A handler that waits for its own task's stop waits for itself. Time ends that.
+    const limit = new Deadline(clock)
+    limit.start(patience, () => { report.stopTimeout(this.log, this.name, formatDuration(patience)) })
+    const ending = this.end()
+    await limit.until(ending)
+    limit.clear()
+    const error = limit.passed ? undefined : await ending
     if (error !== undefined) throw error
   }
 

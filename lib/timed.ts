@@ -1,9 +1,12 @@
 import type { FastifyInstance } from 'fastify'
+import { randomUUID } from 'node:crypto'
 import type { Attempt } from './attempt.ts'
+import { skipped, type Reason } from './execution.ts'
+import { IN_A_ROW, OVERDUE, type Condition } from './health.ts'
 import type { TimedOptions } from './options.ts'
 import { report, type RunReport } from './report.ts'
 import type { RunHandle, RunResult, TaskHandler } from './run.ts'
-import { skipped, type Reason, type Surroundings } from './runs.ts'
+import type { Surroundings } from './runs.ts'
 import { Task } from './task.ts'
 import { Ticker, type TickerListener } from './ticker.ts'
 
@@ -45,7 +48,7 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   override trigger (): RunHandle {
-    this.refuseWhileClosing('triggered')
+    this.refuse('triggered')
     return this.handle((id, settle) => {
       this.#want({ dueAt: new Date(this.surroundings.clock.wall()), missed: 0, handle: { id, settle } }, true)
     })
@@ -53,7 +56,7 @@ export class TimedTask extends Task implements TickerListener {
 
   override pause (): Promise<void> {
     return this.ask('pause', async () => {
-      if ((this.state !== 'idle' && this.state !== 'running') || this.surroundings.closing) return
+      if (!['idle', 'running', 'backoff'].includes(this.state) || this.surroundings.closing) return
       this.enter('paused')
       this.#ticker?.stop()
       this.#drop(false)
@@ -64,15 +67,16 @@ export class TimedTask extends Task implements TickerListener {
     return this.ask('resume', async () => {
       if (this.state !== 'paused' || this.surroundings.closing) return
       this.enter(this.active ? 'running' : 'idle')
-      this.#ticker?.start()
+      if (this.#ticker !== undefined) this.#ticker.start()
+      else if (this.takeResumable()) await this.begin()
     })
   }
 
-  override cancel (reason: Reason, grace: number): void {
+  override shutDown (reason: Reason, grace: number): void {
     this.#ticker?.stop()
     this.#ticker = undefined
     this.#drop(true)
-    super.cancel(reason, grace)
+    super.shutDown(reason, grace)
   }
 
   tick (dueAt: Date, missed: number): void {
@@ -89,12 +93,21 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   excluded (dueAt: Date): void {
-    this.runs.skipped++
+    this.runs.record(randomUUID(), skipped, this.surroundings.clock.wall(), dueAt)
     report.tickExcluded(this.log, this.name, dueAt)
   }
 
   excludeFailed (dueAt: Date, error: unknown): void {
     this.#run({ dueAt, missed: 0 }, false, () => { throw error })
+  }
+
+  protected override * conditions (): Iterable<Condition> {
+    if (this.#skips >= IN_A_ROW) yield { status: 'failing', reason: `${this.#skips} ticks were skipped behind run ${this.runs.oldest?.attempt.id}` }
+    const waiting = this.#backlog?.[0] ?? this.#pending?.dueAt
+    if (waiting !== undefined && this.surroundings.clock.wall() - waiting.getTime() > OVERDUE) {
+      yield { status: 'failing', reason: `the tick of ${waiting.toISOString()} has not run` }
+    }
+    yield * super.conditions()
   }
 
   protected get live (): boolean { return this.#ticker !== undefined }
@@ -122,19 +135,33 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   #run ({ dueAt, missed, handle }: Wanted, later: boolean, handler = this.#handler): void {
-    if (this.state === 'idle') this.enter('running')
-    const { attempt } = this.runs.launch(handler, (attempt, result) => {
+    const { timeout, retry } = this.options
+    if (this.state === 'idle' || this.state === 'backoff') this.enter('running')
+    const { execution } = this.runs.launch(handler, (attempt, result) => {
       this.#settled(attempt, result)
       handle?.settle(result)
-    }, { dueAt, missed, id: handle?.id, later })
-    report.tick(this.log, this.name, attempt, dueAt)
+    }, {
+      dueAt,
+      missed,
+      id: handle?.id,
+      later,
+      timeout,
+      retry,
+      retrying: (attempt, result, delay) => {
+        report.retried(this.log, this.name, attempt, result, delay)
+        if (this.state === 'running' && this.runs.size === 1) this.enter('backoff')
+      },
+      resumed: () => { if (this.state === 'backoff') this.enter('running') }
+    })
+    report.tick(this.log, this.name, execution.attempt, dueAt)
   }
 
   #settled (attempt: Attempt, result: RunResult): void {
-    lineOf(attempt, result)(this.log, this.name, attempt, result)
+    if (result.outcome === 'failed') this.surroundings.giveUp(this, attempt, result)
+    else lineOf(attempt, result)(this.log, this.name, attempt, result)
     if (this.active) return
     this.#skips = 0
-    if (this.state === 'running') this.enter('idle')
+    if (this.state === 'running' || this.state === 'backoff') this.enter('idle')
     this.#runNext()
   }
 
@@ -147,10 +174,10 @@ export class TimedTask extends Task implements TickerListener {
 
   #skip ({ dueAt, handle }: Wanted): void {
     this.#skips++
-    this.runs.skipped++
+    this.runs.record(handle?.id ?? randomUUID(), skipped, this.surroundings.clock.wall(), dueAt)
     // The third, the sixth, the twelfth: a run that hangs is said, and does not fill the log.
     const loud = this.#skips % 3 === 0 && Number.isInteger(Math.log2(this.#skips / 3))
-    report.tickSkipped(this.log, loud, this.name, dueAt, this.#skips, this.runs.oldest?.id)
+    report.tickSkipped(this.log, loud, this.name, dueAt, this.#skips, this.runs.oldest?.attempt.id)
     handle?.settle(skipped)
   }
 
@@ -165,6 +192,5 @@ export class TimedTask extends Task implements TickerListener {
 
 function lineOf (attempt: Attempt, { outcome }: RunResult): RunReport {
   if (outcome === 'succeeded') return report.runSucceeded
-  if (outcome === 'failed') return report.runFailed
   return attempt.begun && attempt.reason?.code === 'FST_BG_SHUTDOWN' ? report.runCutShort : report.runCancelled
 }
