@@ -76,6 +76,8 @@ export function check<C extends Record<string, Check<unknown>>> (where: string, 
       checked[key] = checkOf(value)
     } catch (error) {
       if (error instanceof Wrong) throw invalid(`${where}: option "${key}" ${error.message}.`)
+      // Of an option that is an object itself.
+      if (error instanceof errorCodes.FST_BG_INVALID_OPTION) throw invalid(`${where}: ${error.message}`)
       throw error
     }
   }
