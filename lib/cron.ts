@@ -1,4 +1,4 @@
-import { Cron } from 'croner'
+import { Cron, type CronOptions } from 'croner'
 
 /** Ticks at the times that a cron expression names. Times are milliseconds since the epoch. */
 export interface CronPattern {
@@ -17,6 +17,9 @@ const unused = new FinalizationRegistry<string>(key => {
   if (patterns.get(key)?.deref() === undefined) patterns.delete(key)
 })
 
+/** The zone is not one that the engine knows. */
+export class UnknownZone extends Error {}
+
 /**
  * Parses a cron expression with five fields, or six with seconds, or a nickname such as `@daily`.
  * In the zone of the process, the local time functions of the engine do, four times faster. Throws what is wrong with it.
@@ -25,7 +28,8 @@ export function parseCron (text: string, timezone: string | undefined, now: numb
   const key = `${text} ${timezone ?? ''}`
   const known = patterns.get(key)?.deref()
   if (known !== undefined) return known
-  // To ask which zone the process is in takes 70 µs: only of an expression that is new.
+  // To ask about zones takes 70 µs: only for an expression that is new.
+  if (timezone !== undefined) checkZone(timezone)
   const zone = timezone === Intl.DateTimeFormat().resolvedOptions().timeZone ? undefined : timezone
   const pattern = new CronerPattern(text.trim(), zone, now)
   patterns.set(key, new WeakRef(pattern))
@@ -50,7 +54,7 @@ class CronerPattern implements CronPattern {
     const [day, , weekday] = fields.slice(-3)
     this.eitherDay = fields.length > 1 && isRestricted(day) && isRestricted(weekday) && !weekday?.includes('+')
     // Only as a calculator. As a scheduler it drifts, awaits nothing, and makes a rejection an unhandled one.
-    this.#cron = new Cron(text, {
+    this.#cron = parse(text, {
       paused: true,
       mode: '5-or-6-parts',
       fixedTimeRule: 'no-wildcard',
@@ -71,6 +75,24 @@ class CronerPattern implements CronPattern {
 
   previous (time: number): number | undefined {
     return this.#cron.previousRuns(1, new Date(time))[0]?.getTime()
+  }
+}
+
+/** croner names its class, and a value less one, as it counts days and months from 0. */
+function parse (text: string, options: CronOptions): Cron {
+  try {
+    return new Cron(text, options)
+  } catch (error) {
+    const message = (error as Error).message.replace(/^CronPattern: /, '').replace(/^Invalid value for (\w+).*/, 'a value for $1 is out of range').replace(/\.$/, '')
+    throw new Error(message, { cause: error })
+  }
+}
+
+function checkZone (timezone: string): void {
+  try {
+    Intl.DateTimeFormat('en', { timeZone: timezone })
+  } catch (cause) {
+    throw new UnknownZone(timezone, { cause })
   }
 }
 

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { abortSignal, boolean, check, duration, durationText, func, invalid, oneOf, positiveDuration, show, text, type Elsewhere } from './check.ts'
-import { parseCron } from './cron.ts'
+import { parseCron, UnknownZone } from './cron.ts'
 import type { Duration } from './duration.ts'
 import type { RetryOptions } from './execution.ts'
 import { givenUp, restart, restarts, retry } from './policies.ts'
@@ -271,17 +271,13 @@ function everyOption (period: number): Every {
 }
 
 function cronOption (where: string, cron: string, timezone: string | undefined, now: number): ByCron {
-  if (timezone !== undefined) {
-    try {
-      Intl.DateTimeFormat('en', { timeZone: timezone })
-    } catch {
-      throw invalid(`${where}: option "timezone" must be an IANA time zone, such as 'Europe/Berlin' or 'UTC'; received ${show(timezone)}.`)
-    }
-  }
   try {
     const pattern = parseCron(cron, timezone, now)
     return last?.schedule instanceof ByCron && last.schedule.pattern === pattern ? last.schedule : new ByCron(pattern)
   } catch (error) {
+    if (error instanceof UnknownZone) {
+      throw invalid(`${where}: option "timezone" must be an IANA time zone, such as 'Europe/Berlin' or 'UTC'; received ${show(timezone)}.`)
+    }
     throw invalid(`${where}: option "cron" must be a cron expression, such as '0 2 * * *' or '@daily'; received ${show(cron)}: ${(error as Error).message}.`)
   }
 }

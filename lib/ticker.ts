@@ -118,9 +118,11 @@ export class Ticker implements Alarm {
 
   #search (from: number, count: number): number[] {
     const dues: number[] = []
+    if (count === 0) return dues
     let due: number | undefined = from
-    for (let looks = this.#options.schedule.looks; dues.length < count && due !== undefined && looks > 0; looks--) {
-      if (!this.#isOut(due)) dues.push(due)
+    for (let looks = this.#options.schedule.looks; due !== undefined && looks > 0; looks--) {
+      // Not a step further than was asked for: it would cost, and move the shared pattern's memory away from now.
+      if (!this.#isOut(due) && dues.push(due) === count) break
       due = this.#next(due)
     }
     return dues
