@@ -84,17 +84,18 @@ export class Clock {
   /** Arms the one timer for what is due first, unless it is armed for that or something earlier: to wake for nothing is cheap. */
   #arm (): void {
     const now = this.now()
+    const top = this.#monotonic.top
     const wallTop = this.#wall.top
-    const due = Math.min(
-      this.#monotonic.top?.due ?? Infinity,
-      wallTop === undefined ? Infinity : now + Math.min(wallTop.due - this.wall(), NAP),
-      now + LONGEST
+    const delay = Math.min(
+      top === undefined ? LONGEST : top.due - now,
+      wallTop === undefined ? LONGEST : wallTop.due - this.wall(),
+      wallTop === undefined ? LONGEST : NAP
     )
-    if (this.#timer !== undefined && this.#armed <= due) return
+    if (this.#timer !== undefined && this.#armed <= now + delay) return
     clearTimeout(this.#timer)
-    this.#armed = due
-    // Rounded up: setTimeout cuts a fraction off, and would fire early.
-    this.#timer = setTimeout(() => { this.#fire() }, Math.max(0, Math.ceil(due - now)))
+    this.#armed = now + delay
+    // Rounded up, as setTimeout cuts a fraction off and would fire early; but not for what is only the error of a subtraction.
+    this.#timer = setTimeout(() => { this.#fire() }, Math.max(0, Math.ceil(delay - 0.01)))
   }
 
   #disarm (): void {

@@ -91,3 +91,12 @@ export const errorCodes = {
 export class GiveUp extends Error {
   override readonly name = 'GiveUp'
 }
+
+/** Whether a handler has given up. What it threw may be anything, even something that cannot be looked at. */
+export function isGiveUp (thrown: unknown): boolean {
+  try {
+    return thrown instanceof GiveUp
+  } catch {
+    return false
+  }
+}

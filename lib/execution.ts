@@ -2,7 +2,7 @@ import { Attempt, type AttemptOptions } from './attempt.ts'
 import { backoff, type Backoff } from './backoff.ts'
 import { now, soon, type Clock, type Timer } from './clock.ts'
 import { formatDuration } from './duration.ts'
-import { errorCodes, GiveUp } from './errors.ts'
+import { errorCodes, isGiveUp } from './errors.ts'
 import type { RunResult } from './run.ts'
 
 /** Why a signal aborts. */
@@ -71,7 +71,7 @@ export class Execution {
     const began = now()
     for (let tries = 0; ; tries++) {
       const result = await this.#once()
-      const again = result.outcome === 'failed' && this.#reason === undefined && !(result.error instanceof GiveUp)
+      const again = result.outcome === 'failed' && this.#reason === undefined && !isGiveUp(result.error)
       if (!again || retry === undefined || tries >= retry.limit) return { ...result, duration: now() - began }
       const delay = backoff(tries, retry)
       this.#options.retrying?.(this.#attempt, result, delay)

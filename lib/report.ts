@@ -21,7 +21,6 @@ export const report = {
   stopFailed: ofRun('error', 'stop failed'),
 
   runSucceeded: ofRun('info', 'run succeeded'),
-  runFailed: ofRun('error', 'run failed'),
   runCancelled: ofRun('debug', 'run cancelled'),
   runCutShort: ofRun('warn', 'run cut short by shutdown'),
 
@@ -49,10 +48,9 @@ export const report = {
   retried (log: FastifyBaseLogger, task: string, attempt: Attempt, result: RunResult, delay: number): void {
     write(log, 'warn', { ...lineOf(task, attempt, result), err: result.error, delay: Math.round(delay) }, 'attempt failed, and is retried')
   },
-  gaveUp (log: FastifyBaseLogger, close: boolean, task: string, attempt: Attempt, result: RunResult): void {
+  gaveUp (log: FastifyBaseLogger, close: boolean, what: 'run' | 'service', task: string, attempt: Attempt, result: RunResult): void {
     const line = { ...lineOf(task, attempt, result), err: result.error }
-    if (close) write(log, 'fatal', line, 'task failed for good: the application closes')
-    else write(log, 'error', line, 'task failed for good')
+    write(log, close ? 'fatal' : 'error', line, `${what} failed${close ? ': the application closes' : ''}`)
   },
   onGiveUpFailed (log: FastifyBaseLogger, task: string, err: unknown): void {
     write(log, 'error', { task, err }, 'onGiveUp failed')

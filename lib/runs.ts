@@ -4,7 +4,7 @@ import type { Clock, Timer } from './clock.ts'
 import type { Deadline } from './deadline.ts'
 import { errorCodes } from './errors.ts'
 import { Execution, type ExecutionOptions, type Reason } from './execution.ts'
-import type { RunRecord } from './handle.ts'
+import type { RunRecord, TaskKind } from './handle.ts'
 import type { OnGiveUp, OnRun, RunResult, TaskHandler } from './run.ts'
 
 /** What a task is told of the server it lives in. */
@@ -39,6 +39,7 @@ export interface Runner {
 /** What is to be known of a task that has failed for good. */
 export interface GivenUp extends Runner {
   readonly options: { logLevel: string | undefined, onGiveUp: OnGiveUp }
+  readonly kind: TaskKind
   readonly log: FastifyBaseLogger
 }
 

@@ -107,7 +107,7 @@ export class Runtime implements Surroundings {
   giveUp (task: GivenUp, attempt: Attempt, result: RunResult): void {
     const { onGiveUp } = task.options
     const close = onGiveUp === 'close' && !this.closing
-    report.gaveUp(task.log, close, task.name, attempt, result)
+    report.gaveUp(task.log, close, task.kind === 'service' ? 'service' : 'run', task.name, attempt, result)
     if (close) this.#closeWith(task.name, result.error)
     else if (typeof onGiveUp === 'function') void this.#tell(onGiveUp, task, toError(result.error))
   }

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Attempt } from './attempt.ts'
 import type { Timer } from './clock.ts'
-import { GiveUp } from './errors.ts'
+import { isGiveUp } from './errors.ts'
 import type { Execution, Reason } from './execution.ts'
 import { IN_A_ROW, type Condition } from './health.ts'
 import type { ServiceOptions } from './options.ts'
@@ -78,7 +78,7 @@ export class Service extends Task {
       this.enter('stopping')
       report.serviceStopped(this.log, this.name, attempt, result)
     } else if (failed) {
-      if (result.error instanceof GiveUp) this.#giveUp(attempt, result)
+      if (isGiveUp(result.error)) this.#giveUp(attempt, result)
       else this.#again(attempt, result)
     } else if (this.options.restart.when === 'always') {
       this.#again(attempt, result)

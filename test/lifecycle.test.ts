@@ -4,7 +4,7 @@ import Fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import t from 'tap'
 import backgroundTasks from '../lib/index.ts'
-import { aborted, build, deferred, later, logged, rejection } from './helper.ts'
+import { aborted, build, deferred, later, logged, mortal, rejection } from './helper.ts'
 
 /** A plugin that opens something when the app is ready and closes it with the app, as a database plugin does. */
 function database (events: string[]): FastifyPluginAsync {
@@ -292,7 +292,7 @@ for (const end of ['completed', 'failed'] as const) {
     const { app, lines } = await build(t)
     let calls = 0
     const again = deferred()
-    const task = app.addBackgroundTask('service', async () => {
+    const task = app.addBackgroundTask('service', mortal, async () => {
       calls++
       if (calls === 2) again.resolve()
       if (end === 'failed') throw new Error('broken')
