@@ -23,7 +23,7 @@ export interface Surroundings {
   /** A task has failed for good: does what its `onGiveUp` says. */
   giveUp (task: GivenUp, attempt: Attempt, result: RunResult): void
   /** A task was removed: its name is free. */
-  removed (name: string): void
+  removed (task: object): void
 }
 
 /** Whose runs they are. */

@@ -35,7 +35,7 @@ export class Runtime implements Surroundings {
   readonly tasks: Map<string, Task> = new Map()
   readonly #server: FastifyInstance
   readonly #options: PluginOptions
-  readonly #late = new Map<string, Task>()
+  readonly #late = new Set<Task>()
   /** The tasks that are declared together beyond OWN_HOOKS, on one owner and in one go, so that nothing comes in between: they share hooks. */
   #together: { owner: FastifyInstance, tasks: Task[] } | undefined
   readonly #errors: Error[] = []
@@ -63,7 +63,7 @@ export class Runtime implements Surroundings {
   add (task: Task): void {
     this.tasks.set(task.name, task)
     if (isBooted(task.owner)) {
-      this.#late.set(task.name, task)
+      this.#late.add(task)
       void this.#startLate(task)
     } else {
       this.#addHooks(task)
@@ -99,9 +99,10 @@ export class Runtime implements Surroundings {
     return { status: worst(tasks).status, tasks }
   }
 
-  removed (name: string): void {
-    this.tasks.delete(name)
-    this.#late.delete(name)
+  removed (task: Task): void {
+    // Not another one that has its name since.
+    if (this.tasks.get(task.name) === task) this.tasks.delete(task.name)
+    this.#late.delete(task)
   }
 
   giveUp (task: GivenUp, attempt: Attempt, result: RunResult): void {
@@ -235,7 +236,7 @@ export class Runtime implements Surroundings {
 
   async #finishClose (): Promise<void> {
     this.#beginClose()
-    await this.#end([...this.#late.values()])
+    await this.#end([...this.#late])
     this.deadline.clear()
     const [error, ...more] = this.#errors
     if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed to stop`)

@@ -116,7 +116,7 @@ export abstract class Task implements BackgroundTask, Runner {
     try {
       await this.stop()
     } finally {
-      this.surroundings.removed(this.name)
+      this.surroundings.removed(this)
     }
   }
 
@@ -191,6 +191,9 @@ export abstract class Task implements BackgroundTask, Runner {
   /** Whether it holds something that only its last work lets go. */
   protected get holding (): boolean { return false }
 
+  /** Whether a life waits for the runs of the one before. */
+  protected get exclusive (): boolean { return true }
+
   /** Whether a life has begun, and has not been asked to end. */
   protected abstract get live (): boolean
 
@@ -252,9 +255,9 @@ export abstract class Task implements BackgroundTask, Runner {
     this.refuse('started')
     await this.ask('start', async overtaken => {
       // A life begins only after the one before it has ended, even where that ignores its signal.
-      while (!this.live && (this.#ending !== undefined || this.active)) {
+      while (!this.live && (this.#ending !== undefined || (this.exclusive && this.active))) {
         await this.#ending
-        await this.runs.ended()
+        if (this.exclusive) await this.runs.ended()
       }
       this.refuse('started')
       if (this.live || overtaken()) return

@@ -110,15 +110,16 @@ export class TimedTask extends Task implements TickerListener {
     yield * super.conditions()
   }
 
+  /** `overlap` sees to runs that are active, such as a triggered one. */
+  protected override get exclusive (): boolean { return false }
+
   protected get live (): boolean { return this.#ticker !== undefined }
 
   protected async begin (): Promise<void> {
     const { scheduleClock: clock } = this.surroundings
     this.#ticker = new Ticker(clock, this.options, this)
-    if (this.state !== 'paused') {
-      if (this.state !== 'idle') this.enter('idle')
-      this.#ticker.start()
-    }
+    if (this.state === 'stopped') this.enter(this.active ? 'running' : 'idle')
+    this.#ticker.start()
     if (this.options.exclude !== undefined && this.#ticker.nextAt === undefined) report.allExcluded(this.log, this.name)
     if (this.options.immediate) this.#want({ dueAt: new Date(clock.wall()), missed: 0 }, true)
   }
