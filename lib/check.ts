@@ -28,6 +28,12 @@ export const positiveDuration: Check<number> = value => {
   if (ms === undefined || ms === 0) throw wrong(`${durationText}, above 0`, value)
   return ms
 }
+/** setTimeout knows no part of a millisecond. */
+export const period: Check<number> = value => {
+  const ms = parseDuration(value)
+  if (ms === undefined || ms < 1) throw wrong(`${durationText}, 1 ms or more`, value)
+  return ms
+}
 export const text: Check<string> = value => {
   if (typeof value !== 'string' || value === '') throw wrong('a text', value)
   return value

@@ -10,7 +10,7 @@ const NAP = 30_000
 /** By how much `setTimeout` may fire early. Earlier, and it is `performance` that stands still. */
 const EARLY = 2
 /** How far the wall clock may be set back before what waits for it is planned anew. */
-const SET_BACK = 3_600_000
+export const SET_BACK = 3_600_000
 
 /** Something that waits for its time. Reusable: it can be set again once it has fired or was cancelled. */
 export interface Alarm extends Entry {
@@ -35,11 +35,15 @@ export class Clock {
   #armed = Infinity
   /** What `performance` is behind, where a fake clock leaves it alone. */
   #shift = 0
+  /** Where a fake clock moves `Date` and leaves `performance` alone: the monotonic time goes by `Date`, less this. */
+  #byDate: number | undefined
+  /** Both times when the timer was armed. */
+  #armedAt = { now: 0, wall: 0 }
   /** Wall time less monotonic time when last seen: it changes only when the wall clock is set. */
   #offset = 0
 
   /** Milliseconds on the timeline that is never set. */
-  now (): number { return performance.now() + this.#shift }
+  now (): number { return this.#byDate === undefined ? performance.now() + this.#shift : Date.now() - this.#byDate }
 
   /** Milliseconds since the epoch. */
   wall (): number { return Date.now() }
@@ -94,6 +98,7 @@ export class Clock {
     if (this.#timer !== undefined && this.#armed <= now + delay) return
     clearTimeout(this.#timer)
     this.#armed = now + delay
+    this.#armedAt = { now, wall: this.wall() }
     // Rounded up, as setTimeout cuts a fraction off and would fire early; but not for what is only the error of a subtraction.
     this.#timer = setTimeout(() => { this.#fire() }, Math.max(0, Math.ceil(delay - 0.01)))
   }
@@ -107,7 +112,12 @@ export class Clock {
     const armed = this.#armed
     this.#disarm()
     const early = armed - this.now()
-    if (early > EARLY) this.#shift += early
+    if (early > EARLY) {
+      this.#shift += early
+      const { now, wall } = this.#armedAt
+      const moved = this.wall() - wall
+      if (moved >= armed - now - EARLY) this.#byDate = this.wall() - Math.max(armed, now + moved)
+    }
     // Never before the deadline, and without an offset that adds up: what is next is reckoned from this.
     this.#ring(this.#monotonic, Math.max(this.now(), armed))
     if (this.#wall.size > 0) {

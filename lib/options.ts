@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { abortSignal, boolean, check, duration, durationText, func, invalid, oneOf, positiveDuration, show, text, type Elsewhere } from './check.ts'
+import { abortSignal, boolean, check, duration, durationText, func, invalid, oneOf, period as periodCheck, positiveDuration, show, text, type Elsewhere } from './check.ts'
 import { parseCron, UnknownZone } from './cron.ts'
 import type { Duration } from './duration.ts'
 import type { RetryOptions } from './execution.ts'
@@ -138,7 +138,7 @@ export interface TimedTaskOptions extends HandlerOptions {
 
 /** A task that runs every so often. */
 export interface PeriodicTaskOptions extends TimedTaskOptions {
-  /** The period, above 0. Ticks stand on a fixed grid from the moment the task starts; a slow run never shifts it. */
+  /** The period, 1 ms or more. Ticks stand on a fixed grid from the moment the task starts; a slow run never shifts it. */
   every: Duration
   cron?: undefined
   timezone?: undefined
@@ -174,7 +174,7 @@ const serviceChecks = { ...handlerChecks, restart }
 const timedChecks = {
   ...handlerChecks,
   retry,
-  every: positiveDuration,
+  every: periodCheck,
   cron: text,
   timezone: text,
   immediate: boolean,
@@ -245,9 +245,10 @@ function alike (options: TimedOptions): TimedOptions {
 
 /** Checks the arguments of `ticks()`. Throws `FST_BG_INVALID_OPTION`. */
 export function ticksOptions (period: unknown, given: unknown): { every: number, signal: AbortSignal | undefined } {
+  if (given instanceof AbortSignal) throw invalid('ticks(): the second argument is an object with the signal: { signal }.')
   const { signal } = check('ticks()', given, { signal: abortSignal })
-  const { every } = check('ticks()', { every: period }, { every: positiveDuration })
-  if (every === undefined) throw invalid(`ticks(): the period must be ${durationText}, above 0; received undefined.`)
+  const { every } = check('ticks()', { every: period }, { every: periodCheck })
+  if (every === undefined) throw invalid(`ticks(): the period must be ${durationText}, 1 ms or more; received undefined.`)
   return { every, signal }
 }
 

@@ -191,7 +191,7 @@ export class Runtime implements Surroundings {
     const limit = new Deadline(this.clock)
     limit.start(pluginTimeout === 0 ? this.#options.shutdownTimeout : pluginTimeout - MARGIN - spent)
     const reason = new errorCodes.FST_BG_SHUTDOWN()
-    const begun = [...this.tasks.values()].filter(task => task.state !== 'idle').reverse()
+    const begun = [...this.tasks.values()].filter(task => task.begun).reverse()
     for (const task of begun) task.shutDown(reason, 0)
     for (const task of begun) await limit.until(task.end())
     limit.clear()

@@ -18,7 +18,7 @@ export interface Schedule {
 /** A tick each `period` milliseconds from the origin on: a fixed grid, which no late or slow run shifts. */
 export class Every implements Schedule {
   readonly wall = false
-  readonly looks = 100_000
+  readonly looks = 200_000
   readonly period: number
 
   constructor (period: number) {
@@ -44,7 +44,7 @@ export class Every implements Schedule {
 /** Ticks at the wall times of a cron expression. */
 export class ByCron implements Schedule {
   readonly wall = true
-  readonly looks = 1_000
+  readonly looks = 3_000
   readonly pattern: CronPattern
 
   constructor (pattern: CronPattern) {

@@ -36,7 +36,7 @@ export abstract class Task implements BackgroundTask, Runner {
   /** Where the way down leads to. */
   #rest: 'stopped' | 'paused' = 'stopped'
   /** Whether to start on `resume`: it was up when it was paused, or was to be started since. */
-  #resumable = false
+  protected resumable = false
   #asked: { what: Ask, done: Promise<void> } | undefined
   #ending: Promise<Error | undefined> | undefined
   #removed = false
@@ -86,7 +86,8 @@ export abstract class Task implements BackgroundTask, Runner {
   /** Whether the app is to start it, or to wait for the start that its user has begun. */
   get startable (): boolean {
     if (this.#asked !== undefined) return this.#asked.what === 'start'
-    return !this.live && (this.#state === 'idle' || this.#state === 'paused')
+    // A timed task may run before it is started, when it is triggered.
+    return !this.live && !['stopping', 'stopped', 'completed', 'failed'].includes(this.#state)
   }
 
   /** The owner's logger, at the level of this task. */
@@ -135,14 +136,14 @@ export abstract class Task implements BackgroundTask, Runner {
 
   pause (): Promise<void> {
     if (this.surroundings.closing) return Promise.resolve()
-    const up = this.live || this.#asked?.what === 'start'
+    const up = this.live || this.starting
     if (up) this.shutDown(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was paused'), 0, 'paused')
     return this.ask('pause', async () => {
       if (this.#state === 'idle') {
-        this.#resumable = up
+        this.resumable = up
         this.enter('paused')
       } else if (up) {
-        this.#resumable = true
+        this.resumable = true
         await this.#down()
       }
     })
@@ -152,13 +153,15 @@ export abstract class Task implements BackgroundTask, Runner {
     return this.ask('resume', async () => {
       if (this.#state !== 'paused' || this.surroundings.closing) return
       this.enter('idle')
-      if (this.takeResumable()) await this.begin()
+      if (!this.resumable) return
+      this.resumable = false
+      await this.begin()
     })
   }
 
   trigger (): RunHandle {
     this.refuse('triggered')
-    if (this.live || this.#asked?.what === 'start') return this.skip()
+    if (this.live || this.starting) return this.skip()
     return this.handle((id, settle) => {
       if (this.#state === 'paused') this.enter('idle')
       const ended = async (error?: unknown): Promise<void> => {
@@ -187,6 +190,12 @@ export abstract class Task implements BackgroundTask, Runner {
     this.#ending ??= this.#end()
     return this.#ending
   }
+
+  /** Whether it has begun to do anything. */
+  get begun (): boolean { return this.live || this.#state !== 'idle' }
+
+  /** Whether a start was asked for, and is not done. */
+  protected get starting (): boolean { return this.#asked?.what === 'start' }
 
   /** Whether it holds something that only its last work lets go. */
   protected get holding (): boolean { return false }
@@ -225,13 +234,6 @@ export abstract class Task implements BackgroundTask, Runner {
     return asked.done
   }
 
-  /** Whether to begin a life on `resume`; asked once. */
-  protected takeResumable (): boolean {
-    const resumable = this.#resumable
-    this.#resumable = false
-    return resumable
-  }
-
   /** A handle for the run that `ask` asks for. */
   protected handle (ask: (id: string, settle: (result: RunResult) => void) => void): RunHandle {
     const id = randomUUID()
@@ -261,7 +263,7 @@ export abstract class Task implements BackgroundTask, Runner {
       }
       this.refuse('started')
       if (this.live || overtaken()) return
-      if (this.#state === 'paused') this.#resumable = true
+      if (this.#state === 'paused') this.resumable = true
       else await this.begin(id)
     })
   }

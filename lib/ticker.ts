@@ -1,4 +1,4 @@
-import { soon, type Alarm, type Clock, type Timer } from './clock.ts'
+import { SET_BACK, soon, type Alarm, type Clock, type Timer } from './clock.ts'
 import type { Schedule } from './schedule.ts'
 
 /** What becomes of ticks that were missed: nothing, one run for them all, or one run each. */
@@ -29,7 +29,7 @@ export interface TickerListener {
 const LATE = 1_000
 /** How many missed ticks are counted, and how many are run one by one. */
 const COUNTED = 1_000
-const RUN = 100
+export const RUN = 100
 /** How many missed ticks are looked at before others get a turn. */
 const SLICE = 50
 
@@ -57,6 +57,10 @@ export class Ticker implements Alarm {
   due = 0
   place = -1
   set = false
+  /** When it rang last: what was due until then has been seen to. */
+  #rung = -Infinity
+  /** Ticks that the next run for missed ones stands for, besides those. */
+  #carried = 0
   /** The first tick from `from` on that is not excluded: the search for it may be long. */
   #sought: { from: number, found: number | undefined } | undefined
 
@@ -69,7 +73,9 @@ export class Ticker implements Alarm {
 
   /** Ticks from now on. */
   start (): void {
-    this.#plan(this.#next(this.#now()))
+    const now = this.#now()
+    // Set back by up to an hour, the wall clock comes a second time by what has fired.
+    this.#plan(this.#next(this.#options.schedule.wall && this.#rung - now <= SET_BACK ? Math.max(now, this.#rung) : now))
   }
 
   /** Ticks no more; what is put off is called off. */
@@ -88,18 +94,19 @@ export class Ticker implements Alarm {
     if (!this.set) return undefined
     const from = this.due
     if (this.#sought?.from !== from) this.#sought = { from, found: this.#search(from, 1)[0] }
-    return this.#sought.found === undefined ? undefined : this.#date(this.#sought.found)
+    return this.#sought.found === undefined ? undefined : [this.#date(this.#sought.found)].find(isValid)
   }
 
   /** The next `count` due times that are not excluded; fewer where they are not found within reach. */
   next (count: number): Date[] {
     const put = [...this.#delayed?.keys() ?? []].slice(0, count)
     const dues = this.set ? this.#search(this.due, count - put.length) : []
-    return [...put, ...dues].map(due => this.#date(due))
+    return [...put, ...dues].map(due => this.#date(due)).filter(isValid)
   }
 
   /** The clock's to call. */
   ring (now: number): void {
+    this.#rung = now
     const { due } = this
     const following = this.#next(due)
     const alone = following === undefined || following > now
@@ -113,6 +120,7 @@ export class Ticker implements Alarm {
 
   /** The clock's to call. */
   setBack (): void {
+    this.#rung = -Infinity
     this.#plan(this.#next(this.#now()))
   }
 
@@ -153,7 +161,11 @@ export class Ticker implements Alarm {
     this.#delayed ??= new Map()
     this.#delayed.set(due, this.#clock.after(putOff, () => {
       this.#delayed?.delete(due)
-      if (this.#clock.now() - at <= LATE || this.#options.misfire !== 'skip') this.#listener.tick(this.#date(due), missed)
+      const late = this.#clock.now() - at > LATE
+      if (late && this.#options.misfire === 'skip') return
+      // The tick after it was missed as well: one run stands for them all.
+      if (late && this.#options.misfire === 'once' && this.set && this.due <= this.#now()) this.#carried += missed + 1
+      else this.#listener.tick(this.#date(due), missed)
     }))
   }
 
@@ -162,7 +174,10 @@ export class Ticker implements Alarm {
       case 'skip':
         return
       case 'once':
-        this.#gather(oldest, next, (dues, count) => { this.#due(dues[0], count - 1, 0) })
+        this.#gather(oldest, next, (dues, count) => {
+          this.#due(dues[0], Math.min(count - 1 + this.#carried, COUNTED), 0)
+          this.#carried = 0
+        })
         return
       case 'all':
         this.#gather(oldest, next, dues => {
@@ -200,7 +215,7 @@ export class Ticker implements Alarm {
   #admit (due: number): boolean {
     const dueAt = this.#date(due)
     try {
-      if (this.#options.exclude?.(dueAt) !== true) return true
+      if (this.#options.exclude === undefined || !this.#options.exclude(dueAt)) return true
       this.#listener.excluded(dueAt)
     } catch (error) {
       this.#listener.excludeFailed(dueAt, error)
@@ -211,7 +226,7 @@ export class Ticker implements Alarm {
   /** Whether a tick will be left out, for all one can tell: one on which `exclude` throws still makes a failed run. */
   #isOut (due: number): boolean {
     try {
-      return this.#options.exclude?.(this.#date(due)) === true
+      return Boolean(this.#options.exclude?.(this.#date(due)))
     } catch {
       return false
     }
@@ -220,4 +235,9 @@ export class Ticker implements Alarm {
   #date (due: number): Date {
     return new Date(this.#options.schedule.wall ? due : Math.round(this.#clock.wall() - this.#clock.now() + due))
   }
+}
+
+/** A due time may lie beyond what a Date can hold: the year 275760. */
+function isValid (date: Date): boolean {
+  return !Number.isNaN(date.getTime())
 }

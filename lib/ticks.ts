@@ -16,7 +16,7 @@ export interface TicksOptions {
  * The first tick comes one period after the call, and the others stand on a fixed grid from there. A turn of the loop that takes longer
  * than a period finds one tick waiting, never more. The iteration ends when the signal aborts, or with `break`.
  *
- * Throws `FST_BG_INVALID_OPTION` for a period that is not above 0; `next()` rejects with it while another `next()` waits.
+ * Throws `FST_BG_INVALID_OPTION` for a period below 1 ms; `next()` rejects with it while another `next()` waits.
  */
 export function ticks (period: Duration, options: TicksOptions = {}): AsyncIterableIterator<void> {
   const { every, signal } = ticksOptions(period, options)

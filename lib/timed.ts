@@ -8,7 +8,7 @@ import { report, type RunReport } from './report.ts'
 import type { RunHandle, RunResult, TaskHandler } from './run.ts'
 import type { Surroundings } from './runs.ts'
 import { Task } from './task.ts'
-import { Ticker, type TickerListener } from './ticker.ts'
+import { RUN, Ticker, type TickerListener } from './ticker.ts'
 
 /** A run that is wanted: by a tick, or by `trigger`. */
 interface Wanted {
@@ -55,11 +55,16 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   override pause (): Promise<void> {
+    const { starting } = this
     return this.ask('pause', async () => {
-      if (!['idle', 'running', 'backoff'].includes(this.state) || this.surroundings.closing) return
+      if (this.surroundings.closing) return
+      // The start that was asked for before has been overtaken: it is for resume to do.
+      if (starting && this.state === 'stopped') this.enter('idle')
+      if (!['idle', 'running', 'backoff'].includes(this.state)) return
+      this.resumable = starting && !this.live
       this.enter('paused')
       this.#ticker?.stop()
-      this.#drop(false)
+      this.#drop()
     })
   }
 
@@ -68,14 +73,15 @@ export class TimedTask extends Task implements TickerListener {
       if (this.state !== 'paused' || this.surroundings.closing) return
       this.enter(this.active ? 'running' : 'idle')
       if (this.#ticker !== undefined) this.#ticker.start()
-      else if (this.takeResumable()) await this.begin()
+      else if (this.resumable) await this.begin()
+      this.resumable = false
     })
   }
 
   override shutDown (reason: Reason, grace: number): void {
     this.#ticker?.stop()
     this.#ticker = undefined
-    this.#drop(true)
+    this.#drop(reason)
     super.shutDown(reason, grace)
   }
 
@@ -85,9 +91,12 @@ export class TimedTask extends Task implements TickerListener {
 
   catchUp (dueAts: Date[]): void {
     if (this.options.overlap === 'allow') {
-      for (const dueAt of dueAts) this.#run({ dueAt, missed: 0 }, false)
+      for (const dueAt of dueAts) {
+        // The one before may have stopped or paused the task in its first line.
+        if (this.live && this.state !== 'paused') this.#run({ dueAt, missed: 0 }, false)
+      }
     } else {
-      this.#backlog = [...this.#backlog ?? [], ...dueAts]
+      this.#backlog = [...this.#backlog ?? [], ...dueAts].slice(-RUN)
       if (!this.active) this.#runNext()
     }
   }
@@ -118,7 +127,9 @@ export class TimedTask extends Task implements TickerListener {
   protected async begin (): Promise<void> {
     const { scheduleClock: clock } = this.surroundings
     this.#ticker = new Ticker(clock, this.options, this)
-    if (this.state === 'stopped') this.enter(this.active ? 'running' : 'idle')
+    // A run that was triggered before may be active.
+    const state = this.active ? 'running' : 'idle'
+    if (this.state !== state) this.enter(state)
     this.#ticker.start()
     if (this.options.exclude !== undefined && this.#ticker.nextAt === undefined) report.allExcluded(this.log, this.name)
     if (this.options.immediate) this.#want({ dueAt: new Date(clock.wall()), missed: 0 }, true)
@@ -182,11 +193,16 @@ export class TimedTask extends Task implements TickerListener {
     handle?.settle(skipped)
   }
 
-  /** Forgets what stands by: all of it, or only what a tick has asked for. */
-  #drop (all: boolean): void {
+  /** Forgets what stands by: without a reason, only what ticks have asked for. */
+  #drop (reason?: Reason): void {
     this.#backlog = undefined
-    if (!all && this.#pending?.handle !== undefined) return
-    this.#pending?.handle?.settle({ ...skipped, outcome: 'cancelled' })
+    const { dueAt, handle } = this.#pending ?? {}
+    if (handle !== undefined) {
+      if (reason === undefined) return
+      const result: RunResult = { ...skipped, outcome: 'cancelled', error: reason }
+      this.runs.record(handle.id, result, this.surroundings.clock.wall(), dueAt)
+      handle.settle(result)
+    }
     this.#pending = undefined
   }
 }

@@ -190,7 +190,7 @@ t.test('misfire all runs the latest 100, oldest first', async t => {
     for (const overlap of overlaps) {
       const name = `${JSON.stringify(options)} ${overlap}`
       const work = worker(true)
-      const task = app.addBackgroundTask(name, { ...options, overlap, misfire: 'all' }, work.handler)
+      const task = app.addBackgroundTask(name, { ...options, overlap, misfire: 'all' as const }, work.handler)
       await app.ready()
       const began = Date.now() - START
       clock.jump(DAY + 30 * SECOND)
@@ -494,7 +494,7 @@ t.test('ticks that exclude leaves out are skipped outcomes, and nextRunAt passes
     const asked = new Set<number>()
     const task = app.addBackgroundTask('a', {
       ...options,
-      exclude (due) {
+      exclude (due: Date) {
         t.ok(due instanceof Date)
         const hour = (Number(due) - START - began) / HOUR
         asked.add(hour)

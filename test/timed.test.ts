@@ -1,7 +1,8 @@
+import { mock } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
-import backgroundTasks, { type BackgroundTask, type Run } from '../lib/index.ts'
-import { build, capture, deferred, rejection, type Line } from './helper.ts'
+import backgroundTasks, { ticks, type BackgroundTask, type Run } from '../lib/index.ts'
+import { build, capture, deferred, mortal, rejection, type Line } from './helper.ts'
 import { DAY, dues, fake, fakeClocks, HOUR, linesOf, MINUTE, range, SECOND, since, START, turns, worker } from './fakes.ts'
 
 const SKIPPED = /^tick skipped: the run before it is active$/
@@ -510,7 +511,7 @@ t.test('a triggered run that waits is cancelled when the task stops', async t =>
 t.test('trigger starts a service that does not run; one that runs skips it', async t => {
   const { app } = await build(t, { autostart: false })
   const work = worker(true)
-  const task = app.addBackgroundTask('service', work.handler)
+  const task = app.addBackgroundTask('service', mortal, work.handler)
   await app.ready()
   const first = task.trigger()
   t.match(await task.trigger().finished, { outcome: 'skipped' })
@@ -1026,4 +1027,243 @@ t.test('the options of a timed task are neither kept nor changed', async t => {
   await app.ready()
   await clock.tickAsync(1_000)
   t.same(dues(work, SECOND), [1, 1])
+})
+
+t.test('a task that was paused before the app is ready ticks once it is resumed', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const work = worker()
+  const task = app.addBackgroundTask('a', { every: '1s' }, work.handler)
+  await task.pause()
+  await app.ready()
+  await clock.tickAsync(2_300)
+  t.same(work.calls, [])
+  await task.resume()
+  t.equal(since(task.nextRunAt, 1), 3_300)
+  await clock.tickAsync(2_000)
+  t.same(dues(work, 1), [3_300, 4_300])
+})
+
+t.test('paused before the app is ready, and resumed before: it starts with the app', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const work = worker()
+  const task = app.addBackgroundTask('a', { every: '1s' }, work.handler)
+  await task.pause()
+  await task.resume()
+  await clock.tickAsync(500)
+  await app.ready()
+  await clock.tickAsync(1_000)
+  t.same(dues(work, 1), [1_500])
+})
+
+t.test('a run that was triggered before the app is ready neither delays it nor keeps the task from ticking', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const work = worker(true)
+  const task = app.addBackgroundTask('a', { every: '1s' }, work.handler)
+  const { finished } = task.trigger()
+  await turns()
+  await app.ready()
+  t.equal(task.state, 'running')
+  await clock.tickAsync(1_000)
+  t.match(task.stats, { active: 1, skipped: 1 })
+  work.calls[0]?.end()
+  t.match(await finished, { outcome: 'succeeded' })
+  t.equal(task.state, 'idle')
+  await clock.tickAsync(1_000)
+  t.same(dues(work, 1), [0, 2_000])
+})
+
+t.test('start does not wait for a run that was triggered while the task was stopped or not started', async t => {
+  const clock = fake(t)
+  for (const stopped of [false, true]) {
+    const { app } = await build(t, { autostart: false })
+    const work = worker(true)
+    const task = app.addBackgroundTask('a', { every: '1s' }, work.handler)
+    await app.ready()
+    if (stopped) await task.stop()
+    task.trigger()
+    await turns()
+    await task.start()
+    t.equal(task.state, 'running')
+    await clock.tickAsync(1_000)
+    t.match(task.stats, { active: 1, skipped: 1 })
+    await app.close()
+  }
+})
+
+t.test('a period below a millisecond is refused', async t => {
+  const { app } = await build(t)
+  for (const period of [0.5, 1e-9, Number.MIN_VALUE]) {
+    t.equal((await rejection(async () => { app.addBackgroundTask('a', { every: period }, async () => {}) })).code, 'FST_BG_INVALID_OPTION')
+    t.equal((await rejection(async () => { ticks(period) })).code, 'FST_BG_INVALID_OPTION')
+  }
+})
+
+t.test('a due time that no Date can hold is undefined', async t => {
+  fake(t)
+  const { app } = await build(t)
+  const task = app.addBackgroundTask('a', { every: Number.MAX_SAFE_INTEGER }, async () => {})
+  const long = app.addBackgroundTask('b', { every: 50_000_000 * DAY }, async () => {})
+  await app.ready()
+  t.equal(task.nextRunAt, undefined)
+  t.same(task.nextRuns(3), [])
+  t.same(long.nextRuns(3).map(date => since(date, DAY)), [50_000_000])
+})
+
+t.test('never more than 100 missed ticks wait to be made up for', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const work = worker(true)
+  app.addBackgroundTask('a', { every: '1s', misfire: 'all' }, work.handler)
+  await app.ready()
+  await clock.tickAsync(SECOND)
+  for (let i = 0; i < 5; i++) {
+    clock.jump(200 * SECOND)
+    await turns(30)
+  }
+  work.hold = false
+  work.calls[0]?.end()
+  await turns(10)
+  t.same(dues(work, SECOND), [1, ...range(902, 1_001)])
+})
+
+t.test('pause and stop in the first of several that are made up for at once keep the others from starting', async t => {
+  const clock = fake(t)
+  for (const ask of ['pause', 'stop'] as const) {
+    const { app } = await build(t)
+    let calls = 0
+    const task = app.addBackgroundTask('a', { every: '1s', misfire: 'all', overlap: 'allow' }, async () => {
+      calls++
+      void task[ask]()
+    })
+    await app.ready()
+    clock.jump(10_500)
+    await turns(5)
+    t.equal(calls, 1, ask)
+    t.equal(task.state, ask === 'stop' ? 'stopped' : 'paused')
+  }
+})
+
+t.test('cron, set back by up to an hour: paused and resumed, no due time fires twice', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const work = worker()
+  const task = app.addBackgroundTask('a', { cron: '*/10 * * * *', timezone: 'UTC' }, work.handler)
+  await app.ready()
+  await clock.tickAsync(25 * MINUTE)
+  clock.setSystemTime(Date.now() - HOUR)
+  await task.pause()
+  await task.resume()
+  await clock.tickAsync(85 * MINUTE)
+  t.same(dues(work, MINUTE), [10, 20, 30, 40, 50])
+})
+
+t.test('node:test mock timers drive every, cron and ticks in one app', async t => {
+  mock.timers.enable({ apis: ['setTimeout', 'Date'], now: START })
+  t.teardown(() => { mock.timers.reset() })
+  const { app } = await build(t)
+  const works = [{ every: '1m' }, { cron: '* * * * *' }, { every: '5m' }, { every: '20s', overlap: 'allow' as const }].map((options, i) => {
+    const work = worker()
+    app.addBackgroundTask(`task ${i}`, options, work.handler)
+    return work
+  })
+  await app.ready()
+  for (let i = 0; i < 20; i++) {
+    mock.timers.tick(MINUTE)
+    await turns()
+  }
+  t.same(works.map(work => work.calls.map(({ due, missed }) => [due / MINUTE, missed])), [
+    range(1, 20).map(i => [i, 0]),
+    range(1, 20).map(i => [i, 0]),
+    [5, 10, 15, 20].map(i => [i, 0]),
+    works[3]?.calls.map(({ due, missed }) => [due / MINUTE, missed])
+  ])
+  t.comment(works[3]?.calls.map(({ due, missed }) => [due / MINUTE, missed]).join(' '))
+})
+
+t.test('node:test mock timers, ticks with a slow body', async t => {
+  mock.timers.enable({ apis: ['setTimeout', 'Date'], now: START })
+  t.teardown(() => { mock.timers.reset() })
+  const gate = deferred()
+  const came: number[] = []
+  const loop = async (): Promise<void> => {
+    for await (const tick of ticks('1s')) {
+      came.push(Date.now() - START + Number(tick ?? 0))
+      if (came.length === 1) await gate.promise
+    }
+  }
+  void loop()
+  for (let i = 0; i < 4; i++) { mock.timers.tick(SECOND); await turns() }
+  mock.timers.tick(300)
+  gate.resolve()
+  await turns()
+  t.same(came, [1_000, 4_300])
+  mock.timers.tick(700)
+  await turns()
+  t.same(came, [1_000, 4_300, 5_000])
+})
+
+t.test('misfire once makes one run of a tick that was put off and those after it', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const work = worker()
+  app.addBackgroundTask('a', { every: '10s', jitter: '8s' }, work.handler)
+  await app.ready()
+  const { random } = Math
+  Math.random = () => 0.5
+  t.teardown(() => { Math.random = random })
+  await clock.tickAsync(11_000)
+  clock.jump(HOUR)
+  await turns(40)
+  t.same(work.calls.map(({ due, missed }) => [due / SECOND, missed]), [[3_610, 360]])
+})
+
+t.test('every minute but for weekends: on a Saturday the next run is on Monday, and nothing is warned of', async t => {
+  const clock = fake(t)
+  clock.setSystemTime(START + 5 * DAY)
+  const { app, lines } = await build(t)
+  const weekend = (due: Date): boolean => [0, 6].includes(due.getUTCDay())
+  const tasks = [{ cron: '* * * * *', timezone: 'UTC' }, { every: '1s' }].map((options, i) => app.addBackgroundTask(`task ${i}`, { ...options, exclude: weekend }, async () => {}))
+  await app.ready()
+  t.same(tasks.map(task => since(task.nextRunAt, DAY)), [7, 7])
+  t.same(linesOf(lines, 'warn', /./), [])
+})
+
+t.test('a start that fails stops the timed tasks, too', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const work = worker()
+  const task = app.addBackgroundTask('a', { every: '1s' }, work.handler)
+  app.addBackgroundTask('b', { start: async () => { throw new Error('of start') } })
+  t.equal((await rejection(async () => { await app.ready() })).message, 'of start')
+  t.equal(task.state, 'stopped')
+  await clock.tickAsync(5_000)
+  t.same(work.calls, [])
+})
+
+t.test('an AbortSignal in place of the options of ticks() is refused', async t => {
+  const error = await rejection(async () => { ticks('5s', new AbortController().signal as never) })
+  t.equal(error.code, 'FST_BG_INVALID_OPTION')
+})
+
+t.test('stop, start, pause without waiting: paused', async t => {
+  const clock = fake(t)
+  for (const active of [false, true]) {
+    const { app } = await build(t)
+    const work = worker(active)
+    const task = app.addBackgroundTask('a', { every: '1s' }, work.handler)
+    await app.ready()
+    await clock.tickAsync(1_000)
+    await Promise.all([task.stop(), task.start(), task.pause()])
+    t.equal(task.state, 'paused', `active ${active}`)
+    await clock.tickAsync(3_000)
+    t.equal(work.calls.length, 1)
+    await Promise.all([task.resume()])
+    work.hold = false
+    await clock.tickAsync(3_000)
+    t.equal(work.calls.length, 4)
+    await app.close()
+  }
 })
