@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { now } from './clock.ts'
-import type { OnRun, Run } from './run.ts'
+import type { OnRun, Run, RunResult } from './run.ts'
+import { isTraced, runChannel } from './tracing.ts'
 
 /** What one attempt is made of. */
 export interface AttemptOptions {
@@ -15,13 +16,13 @@ export interface AttemptOptions {
   logLevel: string | undefined
   handler: (this: FastifyInstance, run: Run<undefined, FastifyInstance>) => unknown
   onRun: OnRun | undefined
+  /** The run's id, where it was given out before. */
+  id?: string | undefined
+  /** Which attempt of its run it is, from 1. */
+  number?: number | undefined
+  dueAt?: Date | undefined
+  missed?: number | undefined
 }
-
-/** How an attempt ended. What a handler rejects with after our own signal aborted is a cancellation, not a failure. */
-export type Result =
-  | { outcome: 'succeeded', value: unknown, duration: number }
-  | { outcome: 'failed', error: unknown, duration: number }
-  | { outcome: 'cancelled', error: unknown, duration: number }
 
 // Taken at load: a task must not inherit the AsyncLocalStorage store of the request that happened to declare it.
 const outsideOfRequests = AsyncLocalStorage.snapshot()
@@ -31,16 +32,25 @@ const outsideOfRequests = AsyncLocalStorage.snapshot()
  * logger 2, the id 0.3.
  */
 export class Attempt {
-  readonly number = 1
+  readonly number: number
   readonly #options: AttemptOptions
   #id: string | undefined
   #log: FastifyBaseLogger | undefined
   #controller: AbortController | undefined
   #reason: (Error & { code: string }) | undefined
+  #begun = false
 
   constructor (options: AttemptOptions) {
     this.#options = options
+    this.#id = options.id
+    this.number = options.number ?? 1
   }
+
+  /** Why the signal has aborted; undefined as long as it has not. */
+  get reason (): (Error & { code: string }) | undefined { return this.#reason }
+
+  /** Whether the handler has been called. */
+  get begun (): boolean { return this.#begun }
 
   get id (): string {
     this.#id ??= randomUUID()
@@ -69,16 +79,26 @@ export class Attempt {
     this.#controller?.abort(reason)
   }
 
-  /** Calls the handler, inside `onRun` if there is one. Never rejects, whatever they throw, return or reject with. */
-  async execute (): Promise<Result> {
+  /**
+   * Calls the handler, inside `onRun` if there is one. Never rejects, whatever they throw, return or reject with. What a handler
+   * rejects with after our own signal aborted is a cancellation, not a failure.
+   */
+  async execute (): Promise<RunResult> {
     const started = now()
+    this.#begun = true
     try {
-      const value = await outsideOfRequests(() => this.#call())
-      return { outcome: 'succeeded', value, duration: now() - started }
+      const value = await outsideOfRequests(() => this.#traced())
+      return { outcome: 'succeeded', value, error: undefined, duration: now() - started }
     } catch (error) {
       const cancelled = this.#reason !== undefined && this.#reason.code !== 'FST_BG_TIMEOUT'
-      return { outcome: cancelled ? 'cancelled' : 'failed', error, duration: now() - started }
+      return { outcome: cancelled ? 'cancelled' : 'failed', value: undefined, error, duration: now() - started }
     }
+  }
+
+  async #traced (): Promise<unknown> {
+    if (!isTraced()) return await this.#call()
+    const { server, task } = this.#options
+    return await runChannel.tracePromise(async () => await this.#call(), { server, task, run: this.id, attempt: this.number })
   }
 
   async #call (): Promise<unknown> {
@@ -86,26 +106,39 @@ export class Attempt {
     const run = new AttemptRun(this, this.#options)
     if (onRun === undefined) return await handler.call(server, run)
 
-    let handled: Promise<unknown> | undefined
-    let settled = false
+    let handled: Watched | undefined
     let over = false
-    const settle = (): void => { settled = true }
     const next = (): Promise<unknown> => {
-      if (handled === undefined) {
-        handled = over ? Promise.reject(new Error('next() was called after onRun had ended')) : (async () => await handler.call(server, run))()
-        // Also keeps it from being an unhandled rejection where onRun does not look at it.
-        handled.then(settle, settle)
-      }
+      handled ??= new Watched(over ? Promise.reject(new Error('next() was called after onRun had ended')) : (async () => await handler.call(server, run))())
       return handled
     }
     try {
       await onRun.call(server, run, next)
-      // An onRun that waited for next() has the last word; one that forgot to hides no failure and no handler still at work.
-      return settled ? await handled?.catch(() => {}) : await handled
     } finally {
       over = true
-      await handled?.catch(() => {})
+      // What runs must end, whether or not onRun has waited for it.
+      await handled?.settled
     }
+    // An onRun that has looked at what next() gave has the last word; one that has not hides no failure.
+    return handled?.watched === true ? await handled.catch(() => {}) : await handled
+  }
+}
+
+/** A promise that knows whether anyone has waited for it, and is no unhandled rejection when nobody has. */
+class Watched extends Promise<unknown> {
+  static override get [Symbol.species] (): PromiseConstructor { return Promise }
+
+  watched = false
+  readonly settled: Promise<unknown>
+
+  constructor (work: Promise<unknown>) {
+    super((resolve, reject) => { work.then(resolve, reject) })
+    this.settled = super.then(() => {}, () => {})
+  }
+
+  override then<A, B> (fulfilled?: ((value: unknown) => A | PromiseLike<A>) | null, rejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+    this.watched = true
+    return super.then(fulfilled, rejected) as Promise<A | B>
   }
 }
 
@@ -114,12 +147,16 @@ class AttemptRun implements Run<undefined, FastifyInstance> {
   readonly task: string
   readonly server: FastifyInstance
   readonly payload = undefined
+  readonly dueAt: Date | undefined
+  readonly missed: number
   readonly #attempt: Attempt
 
-  constructor (attempt: Attempt, { task, server }: AttemptOptions) {
+  constructor (attempt: Attempt, { task, server, dueAt, missed = 0 }: AttemptOptions) {
     this.#attempt = attempt
     this.task = task
     this.server = server
+    this.dueAt = dueAt
+    this.missed = missed
   }
 
   get id (): string { return this.#attempt.id }

@@ -1,35 +1,161 @@
 import { setImmediate } from 'node:timers'
+import { Heap, type Entry } from './heap.ts'
 
 // The only file that reads a clock or touches a timer. The globals are looked up at each call, so that fake clocks move it.
 
 /** The longest delay that `setTimeout` takes; beyond it, it fires at once. */
 const LONGEST = 2 ** 31 - 1
+/** How long the clock sleeps at most while something waits for a wall time, so that it sees when the wall clock is set. */
+const NAP = 30_000
+/** By how much `setTimeout` may fire early. Earlier, and it is `performance` that stands still. */
+const EARLY = 2
+/** How far the wall clock may be set back before what waits for it is planned anew. */
+export const SET_BACK = 3_600_000
+
+/** Something that waits for its time. Reusable: it can be set again once it has fired or was cancelled. */
+export interface Alarm extends Entry {
+  /** Called when it is due, with the time that counts as now: never before `due`. */
+  ring (now: number): void
+  /** Called instead when the wall clock was set back by more than an hour. */
+  setBack? (): void
+}
+
+/**
+ * Two timelines and one armed timer.
+ *
+ * The monotonic one (`now`) is never set: periods, limits and deadlines go by it. The wall one (`wall`) is what people write
+ * cron expressions for, and it jumps. Each has a heap of alarms; the one `setTimeout` is armed for whichever is due first, and
+ * ten thousand alarms cost no more than that.
+ */
+export class Clock {
+  readonly #monotonic = new Heap<Alarm>()
+  readonly #wall = new Heap<Alarm>()
+  #timer: NodeJS.Timeout | undefined
+  /** When the armed timer is due, on the monotonic timeline. */
+  #armed = Infinity
+  /** What `performance` is behind, where a fake clock leaves it alone. */
+  #shift = 0
+  /** Where a fake clock moves `Date` and leaves `performance` alone: the monotonic time goes by `Date`, less this. */
+  #byDate: number | undefined
+  /** Both times when the timer was armed. */
+  #armedAt = { now: 0, wall: 0 }
+  /** Wall time less monotonic time when last seen: it changes only when the wall clock is set. */
+  #offset = 0
+
+  /** Milliseconds on the timeline that is never set. */
+  now (): number { return this.#byDate === undefined ? performance.now() + this.#shift : Date.now() - this.#byDate }
+
+  /** Milliseconds since the epoch. */
+  wall (): number { return Date.now() }
+
+  /** Sets an alarm for a monotonic time. */
+  set (alarm: Alarm, due: number): void {
+    this.#set(this.#monotonic, alarm, due)
+  }
+
+  /** Sets an alarm for a wall time. */
+  setWall (alarm: Alarm, due: number): void {
+    if (this.#wall.size === 0) this.#offset = this.wall() - this.now()
+    this.#set(this.#wall, alarm, due)
+  }
+
+  /** Takes an alarm back; does nothing if it is not set. */
+  cancel (alarm: Alarm): void {
+    const heap = this.#wall.has(alarm) ? this.#wall : this.#monotonic
+    heap.cancel(alarm)
+    if (this.#monotonic.size + this.#wall.size === 0) this.#disarm()
+  }
+
+  /** Takes all alarms back, at once: each by itself would be felt at ten thousand. */
+  clear (): void {
+    this.#monotonic.clear()
+    this.#wall.clear()
+    this.#disarm()
+  }
+
+  /** Calls `callback` once, in `ms` milliseconds; any length works, and one that is not finite never comes. */
+  after (ms: number, callback: () => void): Timer {
+    const alarm: Alarm = { due: 0, place: -1, set: false, ring: callback }
+    if (ms !== Infinity) this.set(alarm, this.now() + ms)
+    return { cancel: () => { this.cancel(alarm) } }
+  }
+
+  #set (heap: Heap<Alarm>, alarm: Alarm, due: number): void {
+    heap.set(alarm, due)
+    if (heap.top === alarm) this.#arm()
+  }
+
+  /** Arms the one timer for what is due first, unless it is armed for that or something earlier: to wake for nothing is cheap. */
+  #arm (): void {
+    const now = this.now()
+    const top = this.#monotonic.top
+    const wallTop = this.#wall.top
+    const delay = Math.min(
+      top === undefined ? LONGEST : top.due - now,
+      wallTop === undefined ? LONGEST : wallTop.due - this.wall(),
+      wallTop === undefined ? LONGEST : NAP
+    )
+    if (this.#timer !== undefined && this.#armed <= now + delay) return
+    clearTimeout(this.#timer)
+    this.#armed = now + delay
+    this.#armedAt = { now, wall: this.wall() }
+    // Rounded up, as setTimeout cuts a fraction off and would fire early; but not for what is only the error of a subtraction.
+    this.#timer = setTimeout(() => { this.#fire() }, Math.max(0, Math.ceil(delay - 0.01)))
+  }
+
+  #disarm (): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+
+  #fire (): void {
+    const armed = this.#armed
+    this.#disarm()
+    const early = armed - this.now()
+    if (early > EARLY) {
+      this.#shift += early
+      const { now, wall } = this.#armedAt
+      const moved = this.wall() - wall
+      if (moved >= armed - now - EARLY) this.#byDate = this.wall() - Math.max(armed, now + moved)
+    }
+    // Never before the deadline, and without an offset that adds up: what is next is reckoned from this.
+    this.#ring(this.#monotonic, Math.max(this.now(), armed))
+    if (this.#wall.size > 0) {
+      this.#watchWall()
+      this.#ring(this.#wall, this.wall())
+    }
+    if (this.#monotonic.size + this.#wall.size > 0) this.#arm()
+  }
+
+  #ring (heap: Heap<Alarm>, now: number): void {
+    for (let alarm = heap.top; alarm !== undefined && alarm.due <= now; alarm = heap.top) {
+      heap.pop()
+      alarm.ring(now)
+    }
+  }
+
+  #watchWall (): void {
+    const offset = this.wall() - this.now()
+    const back = this.#offset - offset
+    this.#offset = offset
+    if (back <= SET_BACK) return
+    for (const alarm of this.#wall.values()) alarm.setBack?.()
+  }
+}
 
 /** Something that is due at a later time, and can be called off. */
 export interface Timer {
-  /** Calls it off; does nothing once it has fired. */
+  /** Calls it off; does nothing once it has come. */
   cancel (): void
 }
 
-/** Milliseconds on a clock that is never set: for durations and deadlines. */
+/** Milliseconds on a clock that is never set, to measure how long something takes. */
 export function now (): number {
   return performance.now()
 }
 
-/** Calls `callback` once, `ms` milliseconds from now; any length works, and one that is not finite never comes. */
-export function after (ms: number, callback: () => void): Timer {
-  const due = now() + ms
-  let timer: NodeJS.Timeout | undefined
-  const arm = (): void => {
-    const rest = due - now()
-    // Rounded up: setTimeout cuts fractions off and would fire early.
-    timer = setTimeout(rest > LONGEST ? arm : callback, Math.min(Math.ceil(rest), LONGEST))
-  }
-  if (ms !== Infinity) arm()
-  return { cancel: () => { clearTimeout(timer) } }
-}
-
-/** Calls `callback` in a later macrotask: after the code that runs now, and what it awaits without I/O. */
+/** Calls `callback` in a later macrotask. */
 export function soon (callback: () => void): void {
+  // node:timers, which fake clocks leave alone: it is not about time.
   setImmediate(callback)
 }

@@ -1,18 +1,23 @@
-import { after, type Timer } from './clock.ts'
+import type { Clock, Timer } from './clock.ts'
 
 /** A moment after which nobody waits any more. */
 export class Deadline {
+  readonly #clock: Clock
   #passed = false
   #timer: Timer | undefined
   // A set, not one promise to race against: a promise that lives as long as the server would keep every race ever run.
   readonly #waiting = new Set<() => void>()
+
+  constructor (clock: Clock) {
+    this.#clock = clock
+  }
 
   /** Whether the moment has come. */
   get passed (): boolean { return this.#passed }
 
   /** Sets the moment to `ms` milliseconds from now; calls `onPassed` then. */
   start (ms: number, onPassed?: () => void): void {
-    this.#timer = after(Math.max(0, ms), () => {
+    this.#timer = this.#clock.after(Math.max(0, ms), () => {
       this.#passed = true
       onPassed?.()
       for (const giveUp of this.#waiting) giveUp()

@@ -1,11 +1,15 @@
 import type { FastifyInstance } from 'fastify'
 import { errorCodes } from './errors.ts'
 import { HostedService } from './hosted.ts'
-import { hostedOptions, invalid, serviceOptions, show } from './options.ts'
+import { invalid, show } from './check.ts'
+import { hostedOptions, isTimed, serviceOptions, timedOptions } from './options.ts'
+import { report } from './report.ts'
 import type { TaskHandler } from './run.ts'
 import type { Runtime } from './runtime.ts'
+import { ByCron } from './schedule.ts'
 import { Service } from './service.ts'
 import type { Task } from './task.ts'
+import { TimedTask } from './timed.ts'
 
 const METHOD = 'addBackgroundTask()'
 
@@ -15,7 +19,7 @@ export function declareTask (runtime: Runtime, owner: unknown, given: readonly u
   const name = nameOf(given[0])
   if (runtime.closing) throw new errorCodes.FST_BG_CLOSING(`Background task "${name}" cannot be declared`)
   const taken = runtime.tasks.get(name)
-  if (taken !== undefined) throw new errorCodes.FST_BG_DUPLICATE_NAME(name, pluginOf(taken.owner))
+  if (taken !== undefined) throw new errorCodes.FST_BG_DUPLICATE_NAME(name, taken.owner.pluginName)
 
   const task = taskOf(runtime, owner, name, given)
   runtime.add(task)
@@ -33,6 +37,13 @@ function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: 
   if (typeof handler !== 'function') {
     throw invalid(`${where}: the handler must be a function, and the last argument; received ${show(handler)}.`)
   }
+  if (isTimed(options)) {
+    const checked = timedOptions(where, options, owner, runtime.clock.wall())
+    const task = new TimedTask(name, owner, checked, handler as TaskHandler, runtime)
+    const { schedule } = checked
+    if (schedule instanceof ByCron && schedule.pattern.eitherDay) report.eitherDay(task.log, name, schedule.pattern.text)
+    return task
+  }
   return new Service(name, owner, serviceOptions(where, options, owner), handler as TaskHandler, runtime)
 }
 
@@ -41,9 +52,4 @@ function nameOf (name: unknown): string {
     throw invalid(`${METHOD}: the name must be a text that is not empty; received ${show(name)}.`)
   }
   return name
-}
-
-/** How Fastify calls the plugin of an instance; one without a name is called by its source. */
-function pluginOf (owner: FastifyInstance): string {
-  return owner.pluginName.split('\n', 1)[0] ?? ''
 }

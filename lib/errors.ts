@@ -35,7 +35,7 @@ export const errorCodes = {
   /** Something new was asked for while the application closes. */
   FST_BG_CLOSING: createError<'FST_BG_CLOSING', 503, [what: string]>(
     'FST_BG_CLOSING',
-    '%s, but the application is closing, and starts nothing new.',
+    '%s: the application is closing, or has failed to start, and starts nothing new.',
     503
   ),
   /** The `start` of a hosted service took too long. */
@@ -67,5 +67,36 @@ export const errorCodes = {
     'FST_BG_CANCELLED',
     'Background task "%s" was cancelled: %s.',
     500
+  ),
+  /** A task was given up; what was thrown is the `cause`. */
+  FST_BG_GAVE_UP: createError<'FST_BG_GAVE_UP', 500, [name: string, thrown: string, cause: { cause: unknown }]>(
+    'FST_BG_GAVE_UP',
+    'Background task "%s" was given up after it threw %s.',
+    500
+  ),
+  /** There is no such run, or the task was removed. */
+  FST_BG_NOT_FOUND: createError<'FST_BG_NOT_FOUND', 404, [what: string]>(
+    'FST_BG_NOT_FOUND', '%s', 404
   )
 } as const
+
+/**
+ * Thrown by a handler that knows that another try is of no use: no retry, no restart.
+ *
+ * @example
+ * ```ts
+ * if (response.status === 410) throw new GiveUp('the feed is gone', { cause: response })
+ * ```
+ */
+export class GiveUp extends Error {
+  override readonly name = 'GiveUp'
+}
+
+/** Whether a handler has given up. What it threw may be anything, even something that cannot be looked at. */
+export function isGiveUp (thrown: unknown): boolean {
+  try {
+    return thrown instanceof GiveUp
+  } catch {
+    return false
+  }
+}

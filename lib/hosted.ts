@@ -1,39 +1,47 @@
 import type { FastifyInstance } from 'fastify'
-import type { Attempt, Result } from './attempt.ts'
-import { after } from './clock.ts'
+import type { Attempt } from './attempt.ts'
 import { formatDuration } from './duration.ts'
 import { errorCodes } from './errors.ts'
+import type { Execution } from './execution.ts'
 import type { HostedOptions } from './options.ts'
 import { report, toError } from './report.ts'
-import { Task, type Surroundings } from './task.ts'
+import type { RunResult } from './run.ts'
+import type { Surroundings } from './runs.ts'
+import { Task } from './task.ts'
 
 /** A task that is started before the server listens, and stopped when it closes. */
 export class HostedService extends Task {
-  readonly kind = 'hosted'
   readonly #options: HostedOptions
   /** Whether `start` has succeeded, so that `stop` is due. */
   #started = false
+  #last: { execution: Execution, ended: Promise<RunResult> } | undefined
 
   constructor (name: string, owner: FastifyInstance, options: HostedOptions, surroundings: Surroundings) {
     super(name, owner, options, surroundings)
     this.#options = options
   }
 
+  get kind (): 'hosted' { return 'hosted' }
+
+  protected get live (): boolean { return this.state === 'running' }
+
   protected override get holding (): boolean { return this.#started }
 
-  protected async begin (): Promise<void> {
+  protected async begin (id?: string): Promise<void> {
+    this.enter('running')
     const { start, startTimeout } = this.#options
     if (start === undefined) {
       this.#started = true
       return
     }
     let timedOut = false
-    const { attempt, ended } = this.launch(start, (attempt, result) => { this.#startSettled(attempt, result, timedOut) })
-    const result = await new Promise<Result | undefined>(resolve => {
-      const limit = after(startTimeout, () => {
+    const { execution, ended } = this.runs.launch(start, (attempt, result) => { this.#startSettled(attempt, result, timedOut) }, { id, later: true })
+    this.#last = { execution, ended }
+    const result = await new Promise<RunResult | undefined>(resolve => {
+      const limit = this.surroundings.clock.after(startTimeout, () => {
         timedOut = true
         this.enter('failed')
-        attempt.abort(new errorCodes.FST_BG_TIMEOUT(this.name, formatDuration(startTimeout)))
+        execution.abort(new errorCodes.FST_BG_TIMEOUT(this.name, formatDuration(startTimeout)))
         resolve(undefined)
       })
       void ended.then(result => {
@@ -45,19 +53,24 @@ export class HostedService extends Task {
     if (result.outcome !== 'succeeded') throw toError(result.error)
   }
 
+  protected ran (id: string): Promise<RunResult> | undefined {
+    return this.#last?.execution.attempt.id === id ? this.#last.ended : undefined
+  }
+
   protected async finish (): Promise<Error | undefined> {
     if (!this.#started) return undefined
     this.#started = false
     const { stop } = this.#options
     if (stop === undefined) return undefined
-    const result = await this.launchLast(stop, (attempt, result) => {
+    const { ended } = this.runs.launch(stop, (attempt, result) => {
       const line = result.outcome === 'succeeded' ? report.stopped : report.stopFailed
       line(this.log, this.name, attempt, result)
-    })
-    return 'error' in result ? toError(result.error) : undefined
+    }, { last: true })
+    const result = await ended
+    return result.outcome === 'succeeded' ? undefined : toError(result.error)
   }
 
-  #startSettled (attempt: Attempt, result: Result, timedOut: boolean): void {
+  #startSettled (attempt: Attempt, result: RunResult, timedOut: boolean): void {
     if (result.outcome === 'succeeded') {
       this.#started = true
       if (timedOut) {
@@ -65,6 +78,8 @@ export class HostedService extends Task {
         void this.end()
       } else {
         report.started(this.log, this.name, attempt, result)
+        // Close waits for it no more, and calls its stop no more.
+        if (this.surroundings.deadline.passed) void this.end()
       }
     } else if (result.outcome === 'cancelled') {
       report.startCancelled(this.log, this.name, attempt, result)

@@ -2,17 +2,21 @@ import type { FastifyPluginAsync } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import { declareTask } from './declare.ts'
 import { errorCodes } from './errors.ts'
-import { pluginOptions, type BackgroundTasksOptions, type HostedServiceOptions, type TaskOptions } from './options.ts'
+import type { BackgroundTask } from './handle.ts'
+import type { Health } from './health.ts'
+import { pluginOptions, type BackgroundTasksOptions, type CronTaskOptions, type HostedServiceOptions, type PeriodicTaskOptions, type ServiceTaskOptions } from './options.ts'
 import type { TaskHandler } from './run.ts'
 import { Runtime } from './runtime.ts'
-import type { BackgroundTask } from './task.ts'
 
-export { errorCodes } from './errors.ts'
+export { errorCodes, GiveUp } from './errors.ts'
 export type { Duration } from './duration.ts'
-export type { BackgroundTasksOptions, HostedServiceOptions, TaskOptions } from './options.ts'
+export type { BackgroundTask, RunRecord, TaskKind, TaskStats } from './handle.ts'
+export type { Health, HealthStatus, TaskHealth } from './health.ts'
+export type { BackgroundTasksOptions, CronTaskOptions, HostedServiceOptions, PeriodicTaskOptions, RestartPolicy, RestartWhen, RetryPolicy, ServiceTaskOptions, TaskOptions } from './options.ts'
 export type * from './run.ts'
 export type { TaskState } from './states.ts'
-export type { BackgroundTask, TaskKind } from './task.ts'
+export type { RunTrace } from './tracing.ts'
+export { ticks, type TicksOptions } from './ticks.ts'
 
 /** All background tasks of a server, in the order of their declaration. */
 export interface BackgroundTasks extends Iterable<BackgroundTask> {
@@ -25,6 +29,15 @@ export interface BackgroundTasks extends Iterable<BackgroundTask> {
    * Rejects with what a `start` threw, after the tasks already started were stopped; with `FST_BG_CLOSING` once the app closes.
    */
   start (): Promise<void>
+  /** Resolves when no run is active, but for those of services: for tests, and before a deploy. */
+  drain (): Promise<void>
+  /**
+   * How the tasks are. `failing`: one has failed for good, a service failed three times in a row, a run goes on past its timeout, ticks
+   * wait or are skipped behind a run. `degraded`: one waits for another try, or its last run failed. A success clears it.
+   *
+   * For alerts and readiness. Never for liveness: a restart of the process mends neither a broken handler nor the database behind it.
+   */
+  health (): Promise<Health>
 }
 
 /** An instance that has the plugin: what a decorator takes as `this`. */
@@ -43,11 +56,12 @@ declare module 'fastify' {
      */
     addBackgroundTask<Server extends Owner> (this: Server, name: string, handler: TaskHandler<Server> | HostedServiceOptions<Server>): BackgroundTask
     /**
-     * Declares a service with options.
+     * Declares a service with options, or a timed task: with `every`, its handler runs on a fixed grid from the time the app is ready; with
+     * `cron`, at the wall times of the expression.
      *
      * Throws `FST_BG_INVALID_OPTION`, `FST_BG_INVALID_THIS`, `FST_BG_DUPLICATE_NAME`, and `FST_BG_CLOSING` once the app closes.
      */
-    addBackgroundTask<Server extends Owner> (this: Server, name: string, options: TaskOptions, handler: TaskHandler<Server>): BackgroundTask
+    addBackgroundTask<Server extends Owner> (this: Server, name: string, options: ServiceTaskOptions | PeriodicTaskOptions | CronTaskOptions, handler: TaskHandler<Server>): BackgroundTask
   }
 }
 
@@ -71,6 +85,8 @@ export const backgroundTasks: FastifyPluginAsync<BackgroundTasksOptions> = fasti
   fastify.decorate('backgroundTasks', {
     get: (name: string) => runtime.tasks.get(name),
     start: async () => { await runtime.start() },
+    drain: async () => { await runtime.drain() },
+    health: async () => runtime.health(),
     [Symbol.iterator]: () => runtime.tasks.values()
   })
 }, { name: 'fastify-background-tasks', fastify: '5.x' })

@@ -1,9 +1,13 @@
-import { inspect } from 'node:util'
 import type { FastifyInstance } from 'fastify'
-import { closestMatch } from 'leven'
-import { parseDuration, type Duration } from './duration.ts'
-import { errorCodes } from './errors.ts'
-import type { AnyInstance, OnRun, Run, TaskHandler } from './run.ts'
+import { abortSignal, boolean, check, duration, durationText, func, invalid, oneOf, period as periodCheck, positiveDuration, show, text, type Elsewhere } from './check.ts'
+import { parseCron, UnknownZone } from './cron.ts'
+import type { Duration } from './duration.ts'
+import type { RetryOptions } from './execution.ts'
+import { givenUp, restart, restarts, retry } from './policies.ts'
+import type { RestartOptions } from './restarts.ts'
+import type { AnyInstance, OnGiveUp, OnRun, Run, TaskHandler } from './run.ts'
+import { ByCron, Every } from './schedule.ts'
+import type { Misfire, TickerOptions } from './ticker.ts'
 
 /** Options of the plugin. */
 export interface BackgroundTasksOptions {
@@ -29,6 +33,57 @@ export interface TaskOptions {
   grace?: Duration | undefined
   /** Level of this task's log lines and of `run.log`. Default: that of the owner's logger. */
   logLevel?: string | undefined
+}
+
+/** What the tasks with a handler take. */
+interface HandlerOptions extends TaskOptions {
+  /** Limit of one attempt, above 0: then its signal aborts with `FST_BG_TIMEOUT`, and if the handler rejects, it has failed. Default: none. */
+  timeout?: Duration | undefined
+  /**
+   * What happens after the last attempt or restart failed, or the handler threw `GiveUp`. Default: `'close'` for a service, `'log'` for a timed
+   * task. `'close'` closes the application, and the process exits with 1.
+   */
+  onGiveUp?: OnGiveUp | undefined
+}
+
+/** How long to wait before a further try: `delay` × `factor`^n, at most `maxDelay`, times 0.5 to 1 at random with `jitter`. */
+interface BackoffOptions {
+  /** Before the first. Default `'1s'`. */
+  delay?: Duration | undefined
+  /** At least 1. Default `2`. */
+  factor?: number | undefined
+  /** At least `delay`. Default `'30s'` for restarts, `'1m'` for retries. */
+  maxDelay?: Duration | undefined
+  /** Default `true`. */
+  jitter?: boolean | undefined
+}
+
+/** When a service is started again. */
+export interface RestartPolicy extends BackoffOptions {
+  /** Default `'on-failure'`. */
+  when?: RestartWhen | undefined
+  /** How many restarts there may be `within` the window; with one more, the service is given up. Default `Infinity`. */
+  limit?: number | undefined
+  /** The window of `limit`; a life that lasts as long makes the waits begin anew. Default `'1m'`. */
+  within?: Duration | undefined
+}
+
+/** When a service is started again: never, after a failure, or also when its handler returns. */
+export type RestartWhen = 'never' | 'on-failure' | 'always'
+
+/** Further attempts of a run that failed. */
+export interface RetryPolicy extends BackoffOptions {
+  /** How many there are at most. */
+  limit: number
+}
+
+/** Options of a service. */
+export interface ServiceTaskOptions extends HandlerOptions {
+  /** When the service is started again. Default `'on-failure'`. */
+  restart?: RestartWhen | RestartPolicy | undefined
+  retry?: undefined
+  every?: undefined
+  cron?: undefined
 }
 
 /** The `start` or `stop` of a hosted service, which is given a run, and the owner as `this`. */
@@ -58,43 +113,83 @@ type Optional<T> = { [K in keyof T]?: T[K] | undefined }
 export type HostedServiceOptions<Server = AnyInstance> = TaskOptions & StartTimeout &
   ((Start<Server> & Optional<Stop<Server>>) | (Optional<Start<Server>> & Stop<Server>))
 
+/** What a timed task takes besides its schedule. */
+export interface TimedTaskOptions extends HandlerOptions {
+  /** Further attempts of a run that failed: how many, or how. Default `0`. */
+  retry?: number | RetryPolicy | undefined
+  restart?: undefined
+  /** Also run once at the start. Default `false`. */
+  immediate?: boolean | undefined
+  /**
+   * What becomes of a tick that falls due while a run is active. Default `'skip'`: nothing. `'wait'`: it runs as soon as the active one has
+   * ended, and at most one waits. `'allow'`: it runs beside it.
+   */
+  overlap?: Overlap | undefined
+  /**
+   * What becomes of ticks that fell due more than a second ago, while the process could not run them. Default `'once'`: one run for them
+   * all. `'skip'`: nothing. `'all'`: one run each for the latest 100, oldest first.
+   */
+  misfire?: Misfire | undefined
+  /** Each tick is put off by a random time in [0, jitter). Default `0`. */
+  jitter?: Duration | undefined
+  /** Ticks to leave out, such as holidays: return `true` for those. When it throws, that tick is a failed run. */
+  exclude?: ((due: Date) => boolean) | undefined
+}
+
+/** A task that runs every so often. */
+export interface PeriodicTaskOptions extends TimedTaskOptions {
+  /** The period, 1 ms or more. Ticks stand on a fixed grid from the moment the task starts; a slow run never shifts it. */
+  every: Duration
+  cron?: undefined
+  timezone?: undefined
+}
+
+/** A task that runs at the wall times of a cron expression. */
+export interface CronTaskOptions extends TimedTaskOptions {
+  /** Five fields, or six with the seconds first, with `L`, `W` and `#`; or a nickname such as `@daily`. */
+  cron: string
+  /** The IANA zone of the wall times, such as `'Europe/Berlin'`. Default: that of the process. */
+  timezone?: string | undefined
+  every?: undefined
+}
+
+/** What becomes of a tick that falls due while a run is active. */
+export type Overlap = 'skip' | 'wait' | 'allow'
+
 /** The plugin's options, checked and complete. */
 export interface PluginOptions { autostart: boolean, shutdownTimeout: number, onRun: OnRun | undefined }
 /** What all kinds of task take, checked and complete. */
 export interface SharedOptions { enabled: boolean, grace: number, logLevel: string | undefined }
-export type ServiceOptions = SharedOptions
+interface SharedHandlerOptions extends SharedOptions { timeout: number | undefined, onGiveUp: OnGiveUp }
+export interface ServiceOptions extends SharedHandlerOptions { restart: RestartOptions }
 export type HostedOptions = SharedOptions & { start: TaskHandler | undefined, stop: TaskHandler | undefined, startTimeout: number }
 
-/** Throws what is wrong with a value, or returns what is kept of it. */
-type Check<T> = (value: unknown) => T
-
-const boolean: Check<boolean> = value => {
-  if (typeof value !== 'boolean') throw wrong('true or false', value)
-  return value
-}
-const func = <T>(value: unknown): T => {
-  if (typeof value !== 'function') throw wrong('a function', value)
-  return value as T
-}
-const duration: Check<number> = value => {
-  const ms = parseDuration(value)
-  if (ms === undefined) throw wrong(durationText, value)
-  return ms
-}
-const positiveDuration: Check<number> = value => {
-  const ms = parseDuration(value)
-  if (ms === undefined || ms === 0) throw wrong(`${durationText}, above 0`, value)
-  return ms
-}
-const text: Check<string> = value => {
-  if (typeof value !== 'string' || value === '') throw wrong('a text', value)
-  return value
-}
-const durationText = "a duration: milliseconds, or a text such as '500ms', '30s' or '1h30m' (units w d h m s ms, descending, once each)"
+export type TimedOptions = SharedHandlerOptions & TickerOptions & { immediate: boolean, overlap: Overlap, retry: RetryOptions | undefined }
 
 const pluginChecks = { autostart: boolean, shutdownTimeout: positiveDuration, onRun: func<OnRun> }
 const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
 const hostedChecks = { ...sharedChecks, start: func<TaskHandler>, stop: func<TaskHandler>, startTimeout: positiveDuration }
+const handlerChecks = { ...sharedChecks, timeout: positiveDuration, onGiveUp: givenUp }
+const serviceChecks = { ...handlerChecks, restart }
+const timedChecks = {
+  ...handlerChecks,
+  retry,
+  every: periodCheck,
+  cron: text,
+  timezone: text,
+  immediate: boolean,
+  overlap: oneOf('skip', 'wait', 'allow'),
+  misfire: oneOf('skip', 'once', 'all'),
+  jitter: duration,
+  exclude: func<(due: Date) => boolean>
+}
+/** The keys of all kinds, and what to say of one that is of another kind. */
+const elsewhere: Elsewhere = {
+  restart: 'a service; a timed task has "retry"',
+  ...Object.fromEntries(Object.keys(timedChecks).map(key => [key, key === 'retry' ? 'a timed task; a service has "restart"' : 'a timed task, which has "every" or "cron"'])),
+  ...Object.fromEntries(['timeout', 'onGiveUp'].map(key => [key, 'a task with a handler'])),
+  ...Object.fromEntries(Object.keys(hostedChecks).map(key => [key, 'a hosted service, which is declared without a handler: (name, { start, stop })']))
+}
 /** Fastify hands a plugin what `register` was given for itself, too. */
 const ofRegister = ['prefix', 'logLevel', 'logSerializers']
 
@@ -107,16 +202,61 @@ export function pluginOptions (given: unknown): PluginOptions {
 
 /** Checks the options of a service. Throws `FST_BG_INVALID_OPTION`. */
 export function serviceOptions (where: string, given: unknown, owner: FastifyInstance): ServiceOptions {
-  const options = { ...defaults, ...check(where, given, sharedChecks, hostedChecks) }
+  const options = { ...defaults, timeout: undefined, onGiveUp: 'close' as const, restart: restarts, ...check(where, given, serviceChecks, elsewhere) }
   checkLevel(where, options.logLevel, owner)
   return options
+}
+
+/** Whether options are those of a timed task. */
+export function isTimed (given: unknown): boolean {
+  const { every, cron } = Object(given) as { every?: unknown, cron?: unknown }
+  return every !== undefined || cron !== undefined
+}
+
+/** Checks the options of a timed task. Throws `FST_BG_INVALID_OPTION`. */
+export function timedOptions (where: string, given: unknown, owner: FastifyInstance, now: number): TimedOptions {
+  const { every = 0, cron, timezone, ...options } = check(where, given, timedChecks, elsewhere)
+  if (every > 0 && cron !== undefined) throw invalid(`${where}: "every" and "cron" exclude each other. Pass one of them.`)
+  if (timezone !== undefined && cron === undefined) throw invalid(`${where}: "timezone" goes with "cron"; a period has none.`)
+  checkLevel(where, options.logLevel, owner)
+  return alike({
+    ...defaults,
+    timeout: undefined,
+    onGiveUp: 'log',
+    retry: undefined,
+    immediate: false,
+    overlap: 'skip',
+    misfire: 'once',
+    jitter: 0,
+    exclude: undefined,
+    ...options,
+    schedule: cron === undefined ? everyOption(every) : cronOption(where, cron, timezone, now)
+  })
+}
+
+let last: TimedOptions | undefined
+
+/** The same object for options that say the same as those before: tasks that come by the thousand are declared alike. */
+function alike (options: TimedOptions): TimedOptions {
+  const before: Record<string, unknown> = { ...last }
+  if (Object.entries(options).some(([key, value]) => before[key] !== value)) last = options
+  return last ?? options
+}
+
+/** Checks the arguments of `ticks()`. Throws `FST_BG_INVALID_OPTION`. */
+export function ticksOptions (period: unknown, given: unknown): { every: number, signal: AbortSignal | undefined } {
+  if (given instanceof AbortSignal) throw invalid('ticks(): the second argument is an object with the signal: { signal }.')
+  const { signal } = check('ticks()', given, { signal: abortSignal })
+  const { every } = check('ticks()', { every: period }, { every: periodCheck })
+  if (every === undefined) throw invalid(`ticks(): the period must be ${durationText}, 1 ms or more; received undefined.`)
+  return { every, signal }
 }
 
 /** Checks a hosted service. Throws `FST_BG_INVALID_OPTION`. */
 export function hostedOptions (where: string, given: unknown, owner: FastifyInstance): HostedOptions {
   const { pluginTimeout = 0 } = owner.initialConfig
   const limit = pluginTimeout === 0 ? Infinity : Math.max(pluginTimeout - 500, pluginTimeout / 2)
-  const options = { ...defaults, start: undefined, stop: undefined, startTimeout: limit, ...check(where, given, hostedChecks) }
+  const options = { ...defaults, start: undefined, stop: undefined, startTimeout: limit, ...check(where, given, hostedChecks, elsewhere) }
   if (options.start === undefined && options.stop === undefined) {
     throw invalid(`${where} has no handler, and neither "start" nor "stop". Pass a function last, or an object with at least one of the two.`)
   }
@@ -125,6 +265,22 @@ export function hostedOptions (where: string, given: unknown, owner: FastifyInst
   }
   checkLevel(where, options.logLevel, owner)
   return options
+}
+
+function everyOption (period: number): Every {
+  return last?.schedule instanceof Every && last.schedule.period === period ? last.schedule : new Every(period)
+}
+
+function cronOption (where: string, cron: string, timezone: string | undefined, now: number): ByCron {
+  try {
+    const pattern = parseCron(cron, timezone, now)
+    return last?.schedule instanceof ByCron && last.schedule.pattern === pattern ? last.schedule : new ByCron(pattern)
+  } catch (error) {
+    if (error instanceof UnknownZone) {
+      throw invalid(`${where}: option "timezone" must be an IANA time zone, such as 'Europe/Berlin' or 'UTC'; received ${show(timezone)}.`)
+    }
+    throw invalid(`${where}: option "cron" must be a cron expression, such as '0 2 * * *' or '@daily'; received ${show(cron)}: ${(error as Error).message}.`)
+  }
 }
 
 /** Which levels there are is the logger's business: it is asked. */
@@ -138,49 +294,3 @@ function checkLevel (where: string, level: string | undefined, owner: FastifyIns
 }
 
 const defaults = { enabled: true, grace: 0, logLevel: undefined }
-
-/** An `FST_BG_INVALID_OPTION` that says what is wrong. */
-export function invalid (what: string): Error {
-  return new errorCodes.FST_BG_INVALID_OPTION(what)
-}
-
-/** How a value stands in an error message. */
-export function show (value: unknown): string {
-  return inspect(value, { depth: 0, breakLength: Infinity, maxStringLength: 80 })
-}
-
-class Wrong extends Error {}
-
-function wrong (expected: string, received: unknown): Wrong {
-  return new Wrong(`must be ${expected}; received ${show(received)}`)
-}
-
-/**
- * Copies the keys that `checks` knows from `given`, each through its check. An unknown key is refused, with a suggestion from
- * all keys there are; one that is undefined counts as not given. The object itself is neither kept nor changed.
- */
-function check<C extends Record<string, Check<unknown>>> (where: string, given: unknown, checks: C, others: object = checks): { [K in keyof C]?: ReturnType<C[K]> } {
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-    throw invalid(`${where}: options must be an object; received ${show(given)}.`)
-  }
-  const checked: Record<string, unknown> = {}
-  for (const key of Object.keys(given)) {
-    const checkOf = Object.hasOwn(checks, key) ? checks[key] : undefined
-    if (checkOf === undefined) throw unknownOption(where, key, Object.keys(checks), Object.keys(others))
-    const value = (given as Record<string, unknown>)[key]
-    if (value === undefined) continue
-    try {
-      checked[key] = checkOf(value)
-    } catch (error) {
-      if (error instanceof Wrong) throw invalid(`${where}: option "${key}" ${error.message}.`)
-      throw error
-    }
-  }
-  return checked as { [K in keyof C]?: ReturnType<C[K]> }
-}
-
-function unknownOption (where: string, key: string, known: string[], all: string[]): Error {
-  if (all.includes(key)) return invalid(`${where}: option "${key}" belongs to a hosted service, which is declared without a handler: (name, { start, stop }).`)
-  const near = closestMatch(key, all, { maxDistance: Math.max(1, Math.floor(key.length / 2.5)) })
-  return invalid(`${where}: unknown option "${key}". ${near === undefined ? '' : `Did you mean "${near}"? `}It takes ${known.join(', ')}.`)
-}

@@ -1,17 +1,18 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { inspect } from 'node:util'
-import type { Attempt, Result } from './attempt.ts'
+import type { Attempt } from './attempt.ts'
+import type { RunResult } from './run.ts'
 
 // The only file that words a log line. Each is one object and one short message; an error always stands under `err`.
 
-type Level = 'debug' | 'info' | 'warn' | 'error'
+type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 
 /** What there is to say of one run. */
-type RunReport = (log: FastifyBaseLogger, task: string, attempt: Attempt, result: Result) => void
+export type RunReport = (log: FastifyBaseLogger, task: string, attempt: Attempt, result: RunResult) => void
 
 export const report = {
   serviceCompleted: ofRun('info', 'service completed'),
-  serviceFailed: ofRun('error', 'service failed'),
+  serviceRestarted: ofRun('info', 'service ended, and is restarted'),
   serviceStopped: ofRun('debug', 'service stopped'),
   started: ofRun('debug', 'hosted service started'),
   startCancelled: ofRun('debug', 'start cancelled'),
@@ -19,6 +20,44 @@ export const report = {
   stopped: ofRun('debug', 'hosted service stopped'),
   stopFailed: ofRun('error', 'stop failed'),
 
+  runSucceeded: ofRun('info', 'run succeeded'),
+  runCancelled: ofRun('debug', 'run cancelled'),
+  runCutShort: ofRun('warn', 'run cut short by shutdown'),
+
+  tick (log: FastifyBaseLogger, task: string, attempt: Attempt, dueAt: Date): void {
+    if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number, dueAt }, 'run started')
+  },
+  tickExcluded (log: FastifyBaseLogger, task: string, dueAt: Date): void {
+    write(log, 'debug', { task, dueAt }, 'tick skipped: excluded')
+  },
+  tickSkipped (log: FastifyBaseLogger, loud: boolean, task: string, dueAt: Date, skipped: number, run: string | undefined): void {
+    const message = loud ? `${skipped} ticks skipped behind a run that has not ended: does it hang?` : 'tick skipped: the run before it is active'
+    write(log, loud ? 'warn' : 'debug', { task, run, dueAt, skipped }, message)
+  },
+  allExcluded (log: FastifyBaseLogger, task: string): void {
+    write(log, 'warn', { task }, 'exclude leaves out every tick within reach: the next run is not known')
+  },
+  eitherDay (log: FastifyBaseLogger, task: string, cron: string): void {
+    write(log, 'warn', { task, cron }, 'the cron expression restricts the day of the month and the day of the week: a day that matches either is taken')
+  },
+  /** The first failure in a row, the second, the fourth and so on at error, the others at warn. */
+  serviceFails (log: FastifyBaseLogger, task: string, attempt: Attempt, result: RunResult, failures: number, delay: number): void {
+    const level = Number.isInteger(Math.log2(failures)) ? 'error' : 'warn'
+    write(log, level, { ...lineOf(task, attempt, result), err: result.error, failures, delay: Math.round(delay) }, 'service failed, and is restarted')
+  },
+  retried (log: FastifyBaseLogger, task: string, attempt: Attempt, result: RunResult, delay: number): void {
+    write(log, 'warn', { ...lineOf(task, attempt, result), err: result.error, delay: Math.round(delay) }, 'attempt failed, and is retried')
+  },
+  gaveUp (log: FastifyBaseLogger, close: boolean, what: 'run' | 'service', task: string, attempt: Attempt, result: RunResult): void {
+    const line = { ...lineOf(task, attempt, result), err: result.error }
+    write(log, close ? 'fatal' : 'error', line, `${what} failed${close ? ': the application closes' : ''}`)
+  },
+  onGiveUpFailed (log: FastifyBaseLogger, task: string, err: unknown): void {
+    write(log, 'error', { task, err }, 'onGiveUp failed')
+  },
+  stopTimeout (log: FastifyBaseLogger, task: string, waited: string): void {
+    write(log, 'error', { task }, `still runs ${waited} after it was told to stop: stop() waits no longer`)
+  },
   startFailed (log: FastifyBaseLogger, task: string, err: unknown): void {
     write(log, 'error', { task, err }, 'start failed')
   },
@@ -32,21 +71,29 @@ export const report = {
 
 /** An Error for whatever was thrown, so that it is serialised whole; what was thrown is its `cause`. */
 export function toError (thrown: unknown): Error {
-  if (thrown instanceof Error || Object.prototype.toString.call(thrown) === '[object Error]') return thrown as Error
-  return new Error(`a value that is not an Error was thrown: ${inspect(thrown, { depth: 1 })}`, { cause: thrown })
+  try {
+    if (thrown instanceof Error || Object.prototype.toString.call(thrown) === '[object Error]') return thrown as Error
+    return new Error(`a value that is not an Error was thrown: ${inspect(thrown, { depth: 1 })}`, { cause: thrown })
+  } catch {
+    return new Error('a value that is not an Error was thrown, and looking at it throws', { cause: thrown })
+  }
 }
 
 function ofRun (level: Level, message: string): RunReport {
   return (log, task, attempt, result) => {
     if (!enabled(log, level)) return
-    const line = { task, run: attempt.id, attempt: attempt.number, duration: Math.round(result.duration) }
-    write(log, level, 'error' in result ? { ...line, err: result.error } : line, message)
+    const line = lineOf(task, attempt, result)
+    write(log, level, result.outcome === 'succeeded' ? line : { ...line, err: result.error }, message)
   }
 }
 
-/** Whether a line would be written; a logger that cannot tell is asked to write. */
+function lineOf (task: string, attempt: Attempt, { duration }: RunResult): object {
+  return { task, run: attempt.id, attempt: attempt.number, duration: Math.round(duration) }
+}
+
+/** Whether a line would be written. Where a logger cannot tell, one whose method is that of `silent` writes nothing: `logger: false`. */
 function enabled (log: FastifyBaseLogger & { isLevelEnabled?: (level: Level) => boolean }, level: Level): boolean {
-  return log.isLevelEnabled?.(level) ?? true
+  return log.isLevelEnabled?.(level) ?? log[level] !== log.silent
 }
 
 /** Logs without ever throwing: a line must not become a failure of the run that it is about. */
@@ -61,5 +108,9 @@ function write (log: FastifyBaseLogger, level: Level, line: object, message: str
 }
 
 function copyOf (error: Error | undefined): Error | undefined {
-  return error && Object.assign(new Error(error.message), { name: error.name, stack: error.stack })
+  if (error === undefined) return undefined
+  const read = (key: 'message' | 'name' | 'stack'): string => {
+    try { return String(error[key]) } catch { return `(its ${key} throws)` }
+  }
+  return Object.assign(new Error(read('message')), { name: read('name'), stack: read('stack') })
 }

@@ -30,6 +30,32 @@ export interface Run<Payload = unknown, Server = AnyInstance> {
   readonly server: Server
   /** What a queue was given for this run; `undefined` for a task. */
   readonly payload: Payload
+  /** When the run was due, without jitter; of an `immediate` or triggered run, when it was asked for. `undefined` where no schedule is. */
+  readonly dueAt: Date | undefined
+  /** How many earlier ticks this run stands for, which were due while the process could not run them; counted to 1,000. */
+  readonly missed: number
+}
+
+/** How a run ended. `skipped`: it never began, as another run was active (`overlap`). */
+export type RunOutcome = 'succeeded' | 'failed' | 'cancelled' | 'skipped'
+
+/** What is known of a run that has ended. */
+export interface RunResult {
+  outcome: RunOutcome
+  /** What the handler returned, if it succeeded. */
+  value: unknown
+  /** What it threw, if it failed or was cancelled. */
+  error: unknown
+  /** How long it took, in milliseconds. */
+  duration: number
+}
+
+/** A run that was asked for. */
+export interface RunHandle {
+  /** The run's id. */
+  readonly id: string
+  /** Resolves when the run has ended, however it did; never rejects. */
+  readonly finished: Promise<RunResult>
 }
 
 /** What a task does: an async function that is given a run, with the owning Fastify instance as `this`. */
@@ -40,3 +66,9 @@ export type TaskHandler<Server = AnyInstance> = (this: Server, run: Run<undefine
  * handler, once, and returns a promise of what it returned.
  */
 export type OnRun = (run: Run<unknown, FastifyInstance>, next: () => Promise<unknown>) => unknown
+
+/**
+ * What happens when a task has failed for good: `'log'` it, `'close'` the application and exit with 1, or a function of yours,
+ * called with the error and the owner.
+ */
+export type OnGiveUp = 'log' | 'close' | ((error: Error, server: AnyInstance) => unknown)

@@ -1,15 +1,21 @@
 import type { FastifyInstance } from 'fastify'
-import { now } from './clock.ts'
+import { Clock } from './clock.ts'
 import { Deadline } from './deadline.ts'
 import { formatDuration } from './duration.ts'
+import type { Attempt } from './attempt.ts'
+import { show } from './check.ts'
 import { errorCodes } from './errors.ts'
+import type { Reason } from './execution.ts'
+import { exitWithFailure } from './exit.ts'
+import { worst, type Health } from './health.ts'
 import type { PluginOptions } from './options.ts'
-import { report } from './report.ts'
-import type { OnRun } from './run.ts'
-import type { Surroundings, Task } from './task.ts'
+import { report, toError } from './report.ts'
+import type { OnRun, RunResult } from './run.ts'
+import type { GivenUp, Surroundings } from './runs.ts'
+import type { Task } from './task.ts'
 
-/** How many tasks get an onReady hook each; beyond, those of one owner share one. Fastify's hook runner takes some thousands. */
-const OWN_HOOKS = 500
+/** How many tasks get hooks of their own. Fastify's hook runner overflows the stack at some thousands, and each hook costs as much as a task. */
+const OWN_HOOKS = 200
 /** How long before Fastify's own limit a failed start gives up waiting for what it stops, so that the user sees our error. */
 const MARGIN = 200
 
@@ -21,23 +27,27 @@ const MARGIN = 200
  * starts at once, and ends in the plugin's own onClose.
  */
 export class Runtime implements Surroundings {
-  readonly deadline: Deadline = new Deadline()
+  readonly clock: Clock = new Clock()
+  readonly scheduleClock: Clock = new Clock()
+  readonly deadline: Deadline = new Deadline(this.clock)
   readonly onRun: OnRun | undefined
+  readonly patience: number
   readonly tasks: Map<string, Task> = new Map()
   readonly #server: FastifyInstance
   readonly #options: PluginOptions
-  readonly #late: Task[] = []
-  /** Of each owner beyond OWN_HOOKS: the tasks that its one onReady hook starts. */
-  readonly #shared = new Map<FastifyInstance, Task[]>()
-  readonly #reason = new errorCodes.FST_BG_SHUTDOWN()
+  readonly #late = new Set<Task>()
+  /** The tasks that are declared together beyond OWN_HOOKS, on one owner and in one go, so that nothing comes in between: they share hooks. */
+  #together: { owner: FastifyInstance, tasks: Task[] } | undefined
   readonly #errors: Error[] = []
   #hooks = 0
+  #starting: Promise<void> | undefined
   #phase: 'open' | 'failed' | 'closing' = 'open'
 
   constructor (server: FastifyInstance, options: PluginOptions) {
     this.#server = server
     this.#options = options
     this.onRun = options.onRun
+    this.patience = options.shutdownTimeout
     server.addHook('preClose', async () => { this.#beginClose() })
     server.addHook('onClose', async () => { await this.#finishClose() })
   }
@@ -53,43 +63,97 @@ export class Runtime implements Surroundings {
   add (task: Task): void {
     this.tasks.set(task.name, task)
     if (isBooted(task.owner)) {
-      this.#late.push(task)
+      this.#late.add(task)
       void this.#startLate(task)
     } else {
-      this.#addStartHook(task)
-      task.owner.addHook('onClose', async () => { await this.#end(task) })
+      this.#addHooks(task)
     }
   }
 
-  /** Starts every enabled task that has not been started. */
-  async start (): Promise<void> {
+  /** Starts every enabled task that has not been started; who asks meanwhile gets the same promise. */
+  start (): Promise<void> {
+    this.#starting ??= this.#start().finally(() => { this.#starting = undefined })
+    return this.#starting
+  }
+
+  async #start (): Promise<void> {
     if (!isBooted(this.#server)) await this.#server.ready()
     if (this.closing) throw new errorCodes.FST_BG_CLOSING('Background tasks cannot be started')
     for (const task of this.tasks.values()) {
-      if (task.state === 'idle' && task.options.enabled) await this.#startOrRollBack(task)
+      if (task.startable && task.options.enabled) await this.#startOrRollBack(task, false)
     }
   }
 
-  #addStartHook (task: Task): void {
+  /** Resolves when no run is active but those of services. */
+  async drain (): Promise<void> {
+    for (;;) {
+      const busy = [...this.tasks.values()].filter(task => task.kind !== 'service' && task.active)
+      if (busy.length === 0) return
+      await Promise.all(busy.map(async task => { await task.idle() }))
+    }
+  }
+
+  /** How all tasks are, and the worst of it. */
+  health (): Health {
+    const tasks = [...this.tasks.values()].map(task => ({ name: task.name, kind: task.kind, state: task.state, ...task.condition }))
+    return { status: worst(tasks).status, tasks }
+  }
+
+  removed (task: Task): void {
+    // Not another one that has its name since.
+    if (this.tasks.get(task.name) === task) this.tasks.delete(task.name)
+    this.#late.delete(task)
+  }
+
+  giveUp (task: GivenUp, attempt: Attempt, result: RunResult): void {
+    const { onGiveUp } = task.options
+    const close = onGiveUp === 'close' && !this.closing
+    report.gaveUp(task.log, close, task.kind === 'service' ? 'service' : 'run', task.name, attempt, result)
+    if (close) this.#closeWith(task.name, result.error)
+    else if (typeof onGiveUp === 'function') void this.#tell(onGiveUp, task, toError(result.error))
+  }
+
+  /** A crashed service never leaves a process that looks healthy, nor one that exits with 0. */
+  #closeWith (name: string, thrown: unknown): void {
+    const error = toError(thrown)
+    this.#errors.push(error === thrown ? error : new errorCodes.FST_BG_GAVE_UP(name, show(thrown), { cause: thrown }))
+    exitWithFailure()
+    // It rejects with the error, which has been logged.
+    this.#server.close().then(undefined, () => {})
+  }
+
+  async #tell (onGiveUp: (error: Error, server: FastifyInstance) => unknown, task: GivenUp, error: Error): Promise<void> {
+    try {
+      await onGiveUp(error, task.owner)
+    } catch (failure) {
+      report.onGiveUpFailed(task.log, task.name, failure)
+    }
+  }
+
+  #addHooks (task: Task): void {
     const { owner } = task
-    if (task.kind === 'hosted' || this.#hooks < OWN_HOOKS) {
-      this.#hooks++
-      owner.addHook('onReady', async () => { await this.#autostart([task]) })
-      return
+    // Fastify limits each onReady hook in time, and a start may take all of it.
+    if (task.kind === 'hosted' || ++this.#hooks <= OWN_HOOKS) {
+      this.#together = undefined
+      this.#addHooksFor(owner, [task])
+    } else if (this.#together?.owner === owner) {
+      this.#together.tasks.push(task)
+    } else {
+      const together = { owner, tasks: [task] }
+      this.#together = together
+      queueMicrotask(() => { if (this.#together === together) this.#together = undefined })
+      this.#addHooksFor(owner, together.tasks)
     }
-    const together = this.#shared.get(owner)
-    if (together !== undefined) {
-      together.push(task)
-      return
-    }
-    const tasks = [task]
-    this.#shared.set(owner, tasks)
+  }
+
+  #addHooksFor (owner: FastifyInstance, tasks: Task[]): void {
     owner.addHook('onReady', async () => { await this.#autostart(tasks) })
+    owner.addHook('onClose', async () => { await this.#end(tasks) })
   }
 
   async #autostart (tasks: Task[]): Promise<void> {
     for (const task of tasks) {
-      if (this.#startsByItself(task)) await this.#startOrRollBack(task)
+      if (this.#startsByItself(task)) await this.#startOrRollBack(task, true)
     }
   }
 
@@ -104,15 +168,17 @@ export class Runtime implements Surroundings {
   }
 
   #startsByItself (task: Task): boolean {
-    return !this.closing && this.#options.autostart && task.options.enabled && task.state === 'idle'
+    return !this.closing && this.#options.autostart && task.options.enabled && task.startable
   }
 
-  async #startOrRollBack (task: Task): Promise<void> {
-    const began = now()
+  async #startOrRollBack (task: Task, boot: boolean): Promise<void> {
+    const began = this.clock.now()
     try {
       await task.start()
     } catch (error) {
-      await this.#rollBack(now() - began)
+      await this.#rollBack(this.clock.now() - began)
+      // A server that is up goes on; one that was booting has failed to.
+      if (!boot && this.#phase === 'failed') this.#phase = 'open'
       throw error
     }
   }
@@ -122,10 +188,12 @@ export class Runtime implements Surroundings {
     if (this.closing) return
     this.#phase = 'failed'
     const { pluginTimeout = 0 } = this.#server.initialConfig
-    const limit = new Deadline()
+    const limit = new Deadline(this.clock)
     limit.start(pluginTimeout === 0 ? this.#options.shutdownTimeout : pluginTimeout - MARGIN - spent)
-    for (const task of this.tasks.values()) task.cancel(this.#reason, 0)
-    for (const task of [...this.tasks.values()].reverse()) await limit.until(task.end())
+    const reason = new errorCodes.FST_BG_SHUTDOWN()
+    const begun = [...this.tasks.values()].filter(task => task.begun).reverse()
+    for (const task of begun) task.shutDown(reason, 0)
+    for (const task of begun) await limit.until(task.end())
     limit.clear()
   }
 
@@ -133,36 +201,42 @@ export class Runtime implements Surroundings {
   #beginClose (): void {
     if (this.#phase === 'closing') return
     this.#phase = 'closing'
+    this.scheduleClock.clear()
     const { shutdownTimeout } = this.#options
-    this.deadline.start(shutdownTimeout, () => { this.#expire() })
+    // One for all tasks: a stack trace for each of ten thousand would be felt.
+    const reason = new errorCodes.FST_BG_SHUTDOWN()
+    this.deadline.start(shutdownTimeout, () => { this.#expire(reason) })
     // Every run hears of the close well before the deadline, whatever grace was asked for.
-    for (const task of this.tasks.values()) task.cancel(this.#reason, Math.min(task.options.grace, shutdownTimeout * 3 / 4))
+    for (const task of this.tasks.values()) task.shutDown(reason, Math.min(task.options.grace, shutdownTimeout * 3 / 4))
   }
 
   /** The deadline's own work: it does not wait for an onClose hook, which an open HTTP stream can hold back for ever. */
-  #expire (): void {
+  #expire (reason: Reason): void {
     const up = [...this.tasks.values()].filter(task => !task.down)
     if (up.length > 0) {
       const limit = formatDuration(this.#options.shutdownTimeout)
       const names = up.map(task => `"${task.name}" (${task.active ? 'still runs' : 'waits for its stop, behind these or open connections'})`)
       report.shutdownTimeout(this.#server.log, up.map(task => task.name), new errorCodes.FST_BG_SHUTDOWN_TIMEOUT(limit, names.join(', ')))
     }
-    for (const task of up) task.expire(this.#reason)
+    for (const task of up) task.expire(reason)
   }
 
-  /** Sees one task to its end, and no longer than to the deadline. Its error waits until all have ended. */
-  async #end (task: Task): Promise<void> {
+  /** Sees tasks to their end, last first, and no longer than to the deadline. Their errors wait until all have ended. */
+  async #end (tasks: Task[]): Promise<void> {
     // Already done in preClose, unless another plugin's preClose hook failed before it.
     this.#beginClose()
-    const ended = task.end().then(error => {
-      if (error !== undefined) this.#errors.push(error)
-    })
-    await this.deadline.until(ended)
+    for (const task of [...tasks].reverse()) {
+      if (task.state === 'stopped' && task.down) continue
+      const ended = task.end().then(error => {
+        if (error !== undefined) this.#errors.push(error)
+      })
+      await this.deadline.until(ended)
+    }
   }
 
   async #finishClose (): Promise<void> {
     this.#beginClose()
-    for (const task of this.#late.reverse()) await this.#end(task)
+    await this.#end([...this.#late])
     this.deadline.clear()
     const [error, ...more] = this.#errors
     if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed to stop`)

@@ -1,36 +1,109 @@
 import type { FastifyInstance } from 'fastify'
-import type { Attempt, Result } from './attempt.ts'
+import type { Attempt } from './attempt.ts'
+import type { Timer } from './clock.ts'
+import { isGiveUp } from './errors.ts'
+import type { Execution, Reason } from './execution.ts'
+import { IN_A_ROW, type Condition } from './health.ts'
 import type { ServiceOptions } from './options.ts'
 import { report } from './report.ts'
-import type { TaskHandler } from './run.ts'
-import { Task, type Surroundings } from './task.ts'
+import { Restarts } from './restarts.ts'
+import type { RunResult, TaskHandler } from './run.ts'
+import type { Surroundings } from './runs.ts'
+import { Task } from './task.ts'
 
-/** A task that is one run, from ready to close. */
+/**
+ * A task that is one run, from ready to close. A run that fails is one life of it: another begins after a wait, as `restart` says,
+ * and only after the one before has ended.
+ */
 export class Service extends Task {
-  readonly kind = 'service'
+  declare readonly options: ServiceOptions
   readonly #handler: TaskHandler
+  readonly #restarts: Restarts
+  #last: { execution: Execution, ended: Promise<RunResult> } | undefined
+  /** Armed in backoff. */
+  #restart: Timer | undefined
 
   constructor (name: string, owner: FastifyInstance, options: ServiceOptions, handler: TaskHandler, surroundings: Surroundings) {
     super(name, owner, options, surroundings)
     this.#handler = handler
+    this.#restarts = new Restarts(options.restart)
   }
 
-  protected async begin (): Promise<void> {
-    this.launch(this.#handler, (attempt, result) => { this.#settled(attempt, result) })
+  get kind (): 'service' { return 'service' }
+
+  override shutDown (reason: Reason, grace: number, rest?: 'stopped' | 'paused'): void {
+    this.#restart?.cancel()
+    super.shutDown(reason, grace, rest)
+  }
+
+  protected get live (): boolean { return this.state === 'running' || this.state === 'backoff' }
+
+  protected async begin (id?: string): Promise<void> {
+    this.#restarts.reset()
+    this.#live(id)
+  }
+
+  protected ran (id: string): Promise<RunResult> | undefined {
+    return this.#last?.execution.attempt.id === id ? this.#last.ended : undefined
   }
 
   protected async finish (): Promise<undefined> {}
 
-  #settled (attempt: Attempt, result: Result): void {
-    const asked = this.state === 'stopping'
-    if (result.outcome === 'failed') {
-      this.enter('failed')
-      report.serviceFailed(this.log, this.name, attempt, result)
-    } else if (asked) {
+  protected override * conditions (): Iterable<Condition> {
+    const { within } = this.options.restart
+    const lasts = this.state === 'running' && this.surroundings.clock.wall() - (this.runs.oldest?.startedAt ?? 0) >= within
+    if (!lasts && this.#restarts.failures >= IN_A_ROW) yield { status: 'failing', reason: `failed ${this.#restarts.failures} times in a row` }
+    for (const condition of super.conditions()) {
+      if (!lasts || condition.status === 'failing') yield condition
+    }
+  }
+
+  #live (id?: string): void {
+    this.enter('running')
+    this.#last = this.runs.launch(this.#handler, (attempt, result) => { this.#settled(attempt, result) }, {
+      id, later: true, always: true, timeout: this.options.timeout
+    })
+  }
+
+  #settled (attempt: Attempt, result: RunResult): void {
+    const failed = result.outcome === 'failed'
+    this.#restarts.ended(result.duration, failed)
+    if (this.state === 'stopping') {
+      if (failed) this.#giveUp(attempt, result)
+      else report.serviceStopped(this.log, this.name, attempt, result)
+      return
+    }
+    if (result.outcome === 'cancelled') {
+      // Its one run was cancelled by id: that stops it, until somebody starts it.
+      this.enter('stopping')
       report.serviceStopped(this.log, this.name, attempt, result)
+    } else if (failed) {
+      if (isGiveUp(result.error)) this.#giveUp(attempt, result)
+      else this.#again(attempt, result)
+    } else if (this.options.restart.when === 'always') {
+      this.#again(attempt, result)
     } else {
       this.enter('completed')
       report.serviceCompleted(this.log, this.name, attempt, result)
     }
+  }
+
+  /** Begins another life after a wait, or gives up. */
+  #again (attempt: Attempt, result: RunResult): void {
+    const { clock } = this.surroundings
+    const delay = this.#restarts.next(clock.now())
+    if (delay === undefined) {
+      this.#giveUp(attempt, result)
+      return
+    }
+    if (result.outcome === 'failed') report.serviceFails(this.log, this.name, attempt, result, this.#restarts.failures, delay)
+    else report.serviceRestarted(this.log, this.name, attempt, result)
+    this.enter('backoff')
+    this.#restart = clock.after(delay, () => { this.#live() })
+  }
+
+  #giveUp (attempt: Attempt, result: RunResult): void {
+    this.enter('failed')
+    this.surroundings.giveUp(this, attempt, result)
   }
 }

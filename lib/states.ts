@@ -1,18 +1,22 @@
 /**
  * Where a task is in its life. Every state, and every way from one to another, stands here and nowhere else.
  *
- * - `idle`: declared, and not started
+ * - `idle`: declared and not started; or a timed task between its runs
  * - `running`: its handler or its `start` runs, or a hosted service is up
+ * - `backoff`: failed, and waits for its next attempt or restart
+ * - `paused`: nothing new starts until it is resumed
  * - `stopping`: asked to end, and not ended yet
  * - `stopped`: ended because it was asked to
  * - `completed`: a service's handler returned
- * - `failed`: the handler, `start` or `stop` failed
+ * - `failed`: the handler of a service, a `start` or a `stop` failed
  */
 export const transitions = {
-  idle: ['running', 'stopped'],
-  running: ['completed', 'failed', 'stopping'],
-  stopping: ['stopped', 'failed'],
-  stopped: ['running'],
+  idle: ['running', 'paused', 'stopped'],
+  running: ['idle', 'backoff', 'paused', 'completed', 'failed', 'stopping'],
+  backoff: ['idle', 'running', 'paused', 'stopping', 'stopped'],
+  paused: ['idle', 'running', 'stopping', 'stopped'],
+  stopping: ['paused', 'stopped', 'failed'],
+  stopped: ['idle', 'running'],
   completed: ['running'],
   failed: ['running']
 } as const

@@ -1,82 +1,45 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
-import { Attempt, type Result } from './attempt.ts'
-import { after, soon, type Timer } from './clock.ts'
-import type { Deadline } from './deadline.ts'
+import { randomUUID } from 'node:crypto'
+import { invalid, show } from './check.ts'
+import { Deadline } from './deadline.ts'
+import { formatDuration } from './duration.ts'
 import { errorCodes } from './errors.ts'
+import { skipped, type Reason } from './execution.ts'
+import type { BackgroundTask, RunRecord, TaskKind, TaskStats } from './handle.ts'
+import { worst, type Condition } from './health.ts'
 import type { SharedOptions } from './options.ts'
 import { report } from './report.ts'
-import type { OnRun, TaskHandler } from './run.ts'
+import type { RunHandle, RunResult } from './run.ts'
+import { Runs, type Runner, type Surroundings } from './runs.ts'
 import { transitions, type TaskState } from './states.ts'
 
-/** What kind of task it is: a `service` is one run from ready to close, a `hosted` service is started and stopped by hand. */
-export type TaskKind = 'service' | 'hosted'
-
-/** A declared task, as its user holds it. */
-export interface BackgroundTask {
-  /** Its name, unique in the server. */
-  readonly name: string
-  /** What kind of task it is. */
-  readonly kind: TaskKind
-  /** Where it is in its life. */
-  readonly state: TaskState
-  /**
-   * Starts the task unless it runs, also where `autostart` or `enabled` is false. Resolves when it has been started: for a
-   * hosted service, when its `start` has ended.
-   *
-   * Rejects with what `start` threw, with `FST_BG_START_TIMEOUT`, or with `FST_BG_CLOSING` once the application closes.
-   */
-  start (): Promise<void>
-  /**
-   * Stops the task: aborts its signal with `FST_BG_CANCELLED`, waits for the handler to end, and calls the `stop` of a hosted
-   * service. Resolves when all that is done, or when the application closes meanwhile and runs out of time.
-   *
-   * Rejects with what `stop` threw.
-   */
-  stop (): Promise<void>
-}
-
-/** What a task is told of the server it lives in. */
-export interface Surroundings {
-  /** Whether nothing new may start. */
-  readonly closing: boolean
-  /** The moment after which close waits for nobody. */
-  readonly deadline: Deadline
-  readonly onRun: OnRun | undefined
-}
-
-/** Why a signal aborts. */
-export type Reason = Error & { code: string }
-
-/** Hears how an attempt ended, before anyone who waits for it. */
-type Settled = (attempt: Attempt, result: Result) => void
-
-/** What is known of an attempt that has been accepted, and has not ended yet. */
-interface Active {
-  ended: Promise<Result>
-  /** Whether `cancel` aborts it. The `stop` of a hosted service goes on until the deadline. */
-  cancellable: boolean
-}
+type Ask = 'start' | 'stop' | 'pause' | 'resume'
 
 /**
- * What all kinds of task share: the state and the one way to change it, the runs that are active, and the way down.
+ * What all kinds of task share: the state and the one way to change it, the order of what is asked, and the way down.
  *
- * A life begins with `start` and goes down in two steps. `cancel` aborts what runs, at once or after a grace, and waits for
+ * A life begins with `start` and goes down in two steps. `shutDown` aborts what runs, at once or after a grace, and waits for
  * nothing: it is called in `preClose`. `end` waits for what runs, bounded by the deadline, then lets the kind do its last
  * work: it is called in the owner's `onClose`. There is one way down for a life; who comes second gets the same promise.
+ *
+ * What users ask for (start, stop, pause, resume) is done in the order of asking, each after the one before. A start that another
+ * ask has overtaken does nothing; who asks for what is being done already gets the same promise.
  */
-export abstract class Task implements BackgroundTask {
-  abstract readonly kind: TaskKind
+export abstract class Task implements BackgroundTask, Runner {
+  abstract get kind (): TaskKind
   readonly name: string
   readonly owner: FastifyInstance
   readonly options: SharedOptions
-  protected readonly surroundings: Surroundings
-  readonly #active = new Map<Attempt, Active>()
+  readonly surroundings: Surroundings
+  protected readonly runs: Runs
   #state: TaskState = 'idle'
-  /** What was asked for last: start or stop. A start that had to wait for the life before looks here again. */
-  #wanted = false
-  #starting: Promise<void> | undefined
+  /** Where the way down leads to. */
+  #rest: 'stopped' | 'paused' = 'stopped'
+  /** Whether to start on `resume`: it was up when it was paused, or was to be started since. */
+  protected resumable = false
+  #asked: { what: Ask, done: Promise<void> } | undefined
   #ending: Promise<Error | undefined> | undefined
-  #grace: Timer | undefined
+  #removed = false
   #log: FastifyBaseLogger | undefined
 
   constructor (name: string, owner: FastifyInstance, options: SharedOptions, surroundings: Surroundings) {
@@ -84,45 +47,142 @@ export abstract class Task implements BackgroundTask {
     this.owner = owner
     this.options = options
     this.surroundings = surroundings
+    this.runs = new Runs(this)
   }
 
   get state (): TaskState { return this.#state }
 
+  get stats (): TaskStats {
+    const { succeeded, failed, cancelled, skipped, size: active } = this.runs
+    return { succeeded, failed, cancelled, skipped, active }
+  }
+
+  get history (): RunRecord[] { return this.runs.history }
+
+  get lastRun (): RunRecord | undefined { return this.runs.newest }
+
+  get nextRunAt (): Date | undefined { return undefined }
+
+  nextRuns (count: number): Date[] {
+    if (!Number.isInteger(count) || count < 0 || count > 1_000) {
+      throw invalid(`Background task "${this.name}": nextRuns() takes a whole number from 0 to 1000; received ${show(count)}.`)
+    }
+    return []
+  }
+
   /** Whether a run of it has not ended. */
-  get active (): boolean { return this.#active.size > 0 }
+  get active (): boolean { return this.runs.size > 0 }
+
+  /** Resolves when the runs that are active now have ended. */
+  async idle (): Promise<void> {
+    await this.runs.ended()
+  }
 
   /** Whether nothing of it is left that must end. */
   get down (): boolean {
-    return this.#active.size === 0 && !this.holding && this.#state !== 'running' && this.#state !== 'stopping'
+    return !this.active && !this.holding && this.#state !== 'running' && this.#state !== 'stopping'
+  }
+
+  /** Whether the app is to start it, or to wait for the start that its user has begun. */
+  get startable (): boolean {
+    if (this.#asked !== undefined) return this.#asked.what === 'start'
+    // A timed task may run before it is started, when it is triggered.
+    return !this.live && !['stopping', 'stopped', 'completed', 'failed'].includes(this.#state)
+  }
+
+  /** The owner's logger, at the level of this task. */
+  get log (): FastifyBaseLogger {
+    const { logLevel } = this.options
+    this.#log ??= logLevel === undefined ? this.owner.log : this.owner.log.child({}, { level: logLevel })
+    return this.#log
   }
 
   start (): Promise<void> {
-    if (this.surroundings.closing) return Promise.reject(this.#refusal())
-    this.#wanted = true
-    this.#starting ??= this.#start().finally(() => { this.#starting = undefined })
-    return this.#starting
+    return this.#start(undefined)
   }
 
-  async stop (): Promise<void> {
-    this.cancel(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was stopped'), 0)
-    const error = await this.end()
-    if (error !== undefined) throw error
+  stop (): Promise<void> {
+    this.shutDown(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was stopped'), 0)
+    return this.ask('stop', async () => { await this.#down() })
   }
 
-  /** Aborts what runs with `reason`, after `grace` milliseconds; waits for nothing. */
-  cancel (reason: Reason, grace: number): void {
-    this.#wanted = false
-    if (this.#state === 'running') this.enter('stopping')
-    if (grace > 0 && this.#active.size > 0) {
-      this.#grace ??= after(grace, () => { this.#abort(reason, false) })
-    } else {
-      this.#abort(reason, false)
+  async cancel (runId: string): Promise<void> {
+    const ended = this.runs.cancelOne(runId, new errorCodes.FST_BG_CANCELLED(this.name, 'the run was cancelled'))
+    if (ended === undefined) throw new errorCodes.FST_BG_NOT_FOUND(`Background task "${this.name}" has no active run ${show(runId)}.`)
+    await ended
+  }
+
+  async remove (): Promise<void> {
+    this.#removed = true
+    try {
+      await this.stop()
+    } finally {
+      this.surroundings.removed(this)
     }
+  }
+
+  /** How it is, at worst. */
+  get condition (): Condition {
+    return worst(this.conditions())
+  }
+
+  /** What is wrong with it. */
+  protected * conditions (): Iterable<Condition> {
+    if (this.#state === 'failed') yield { status: 'failing', reason: 'failed for good' }
+    if (this.runs.stuck) yield { status: 'failing', reason: `run ${this.runs.oldest?.attempt.id} goes on past its timeout` }
+    if (this.#state === 'backoff') yield { status: 'degraded', reason: 'failed, and waits for the next attempt' }
+    if (this.lastRun?.outcome === 'failed') yield { status: 'degraded', reason: 'the last run failed' }
+  }
+
+  pause (): Promise<void> {
+    if (this.surroundings.closing) return Promise.resolve()
+    const up = this.live || this.starting
+    if (up) this.shutDown(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was paused'), 0, 'paused')
+    return this.ask('pause', async () => {
+      if (this.#state === 'idle') {
+        this.resumable = up
+        this.enter('paused')
+      } else if (up) {
+        this.resumable = true
+        await this.#down()
+      }
+    })
+  }
+
+  resume (): Promise<void> {
+    return this.ask('resume', async () => {
+      if (this.#state !== 'paused' || this.surroundings.closing) return
+      this.enter('idle')
+      if (!this.resumable) return
+      this.resumable = false
+      await this.begin()
+    })
+  }
+
+  trigger (): RunHandle {
+    this.refuse('triggered')
+    if (this.live || this.starting) return this.skip()
+    return this.handle((id, settle) => {
+      if (this.#state === 'paused') this.enter('idle')
+      const ended = async (error?: unknown): Promise<void> => {
+        settle(await this.ran(id) ?? { ...skipped, outcome: 'cancelled', error })
+      }
+      this.#start(id).then(async () => { await ended() }, ended)
+    })
+  }
+
+  /** Aborts what runs with `reason`, after `grace` milliseconds, on the way to `rest`; waits for nothing. */
+  shutDown (reason: Reason, grace: number, rest: 'stopped' | 'paused' = 'stopped'): void {
+    this.#rest = rest
+    if (this.#state === 'running' || (this.#state === 'backoff' && this.active) || (this.#state === 'paused' && this.active)) this.enter('stopping')
+    if (this.active) this.runs.cancel(reason, grace)
+    else if (this.#state === 'backoff') this.enter(rest)
+    else if (rest === 'stopped' && (this.#state === 'idle' || this.#state === 'paused')) this.enter('stopped')
   }
 
   /** Aborts whatever still runs, the last work too: the deadline has passed. */
   expire (reason: Reason): void {
-    this.#abort(reason, true)
+    this.runs.expire(reason)
   }
 
   /** Waits for what runs, then does the last work. Resolves with the error of that, if there was one; never rejects. */
@@ -131,11 +191,26 @@ export abstract class Task implements BackgroundTask {
     return this.#ending
   }
 
+  /** Whether it has begun to do anything. */
+  get begun (): boolean { return this.live || this.#state !== 'idle' }
+
+  /** Whether a start was asked for, and is not done. */
+  protected get starting (): boolean { return this.#asked?.what === 'start' }
+
   /** Whether it holds something that only its last work lets go. */
   protected get holding (): boolean { return false }
 
-  /** Begins a life. */
-  protected abstract begin (): Promise<void>
+  /** Whether a life waits for the runs of the one before. */
+  protected get exclusive (): boolean { return true }
+
+  /** Whether a life has begun, and has not been asked to end. */
+  protected abstract get live (): boolean
+
+  /** Begins a life; its first run has the given id. */
+  protected abstract begin (id?: string): Promise<void>
+
+  /** How the run with that id ended, if there was one. */
+  protected abstract ran (id: string): Promise<RunResult> | undefined
 
   /** The last work of a life: what runs has ended, or the deadline has passed. Resolves with its error; never rejects. */
   protected abstract finish (): Promise<Error | undefined>
@@ -147,87 +222,77 @@ export abstract class Task implements BackgroundTask {
     this.#state = next
   }
 
-  /** The owner's logger, at the level of this task. */
-  get log (): FastifyBaseLogger {
-    const { logLevel } = this.options
-    this.#log ??= logLevel === undefined ? this.owner.log : this.owner.log.child({}, { level: logLevel })
-    return this.#log
+  /** Does `work` after what was asked before. Its argument tells whether something else has been asked since. */
+  protected ask (what: Ask, work: (overtaken: () => boolean) => Promise<void>): Promise<void> {
+    const before = this.#asked
+    if (before?.what === what) return before.done
+    const asked = { what, done: Promise.resolve() }
+    this.#asked = asked
+    const overtaken = (): boolean => this.#asked !== asked
+    const done = before === undefined ? work(overtaken) : before.done.catch(() => {}).then(async () => { await work(overtaken) })
+    asked.done = done.finally(() => { if (!overtaken()) this.#asked = undefined })
+    return asked.done
   }
 
-  /** Runs `handler` once, in a later macrotask. */
-  protected launch (handler: TaskHandler, settled: Settled): { attempt: Attempt, ended: Promise<Result> } {
-    return this.#track(handler, settled, true)
+  /** A handle for the run that `ask` asks for. */
+  protected handle (ask: (id: string, settle: (result: RunResult) => void) => void): RunHandle {
+    const id = randomUUID()
+    return { id, finished: new Promise(resolve => { ask(id, resolve) }) }
   }
 
-  /** Runs `handler` once, at once, as last work: its signal aborts at the deadline. */
-  protected async launchLast (handler: TaskHandler, settled: Settled): Promise<Result> {
-    return await this.#track(handler, settled, false).ended
+  /** A handle for a run that does not begin. */
+  protected skip (): RunHandle {
+    const id = randomUUID()
+    this.runs.record(id, skipped, this.surroundings.clock.wall(), undefined)
+    return { id, finished: Promise.resolve(skipped) }
   }
 
-  async #start (): Promise<void> {
-    if (this.#state === 'running') return
-    if (this.#ending !== undefined || this.#active.size > 0) {
+  /** Throws if it is too late for that. */
+  protected refuse (what: string): void {
+    if (this.#removed) throw new errorCodes.FST_BG_NOT_FOUND(`Background task "${this.name}" cannot be ${what}: it was removed. Declare it anew.`)
+    if (this.surroundings.closing) throw new errorCodes.FST_BG_CLOSING(`Background task "${this.name}" cannot be ${what}`)
+  }
+
+  async #start (id: string | undefined): Promise<void> {
+    this.refuse('started')
+    await this.ask('start', async overtaken => {
       // A life begins only after the one before it has ended, even where that ignores its signal.
-      await this.#ending
-      await this.#idle()
-      if (!this.#wanted) return
-      if (this.surroundings.closing) throw this.#refusal()
-    }
-    this.enter('running')
-    await this.begin()
+      while (!this.live && (this.#ending !== undefined || (this.exclusive && this.active))) {
+        await this.#ending
+        if (this.exclusive) await this.runs.ended()
+      }
+      this.refuse('started')
+      if (this.live || overtaken()) return
+      if (this.#state === 'paused') this.resumable = true
+      else await this.begin(id)
+    })
+  }
+
+  async #down (): Promise<void> {
+    const { clock, patience } = this.surroundings
+    // A handler that waits for its own task's stop waits for itself. Time ends that.
+    const limit = new Deadline(clock)
+    limit.start(patience, () => { report.stopTimeout(this.log, this.name, formatDuration(patience)) })
+    const ending = this.end()
+    await limit.until(ending)
+    limit.clear()
+    const error = limit.passed ? undefined : await ending
+    if (error !== undefined) throw error
   }
 
   async #end (): Promise<Error | undefined> {
-    if (this.#state === 'idle') this.enter('stopped')
-    await this.surroundings.deadline.until(this.#idle())
+    await this.surroundings.deadline.until(this.runs.ended())
     const error = await this.finish()
     this.#ending = undefined
     if (this.#state === 'stopping' && error !== undefined) this.enter('failed')
-    this.#settle()
+    this.runEnded()
     return error
   }
 
-  #track (handler: TaskHandler, settled: Settled, cancellable: boolean): { attempt: Attempt, ended: Promise<Result> } {
-    const { onRun, deadline } = this.surroundings
-    const attempt = new Attempt({ task: this.name, server: this.owner, logLevel: this.options.logLevel, handler, onRun })
-    const run = async (): Promise<Result> => {
-      if (cancellable) await new Promise<void>(resolve => { soon(resolve) })
-      const result = await attempt.execute()
-      this.#active.delete(attempt)
-      settled(attempt, result)
-      this.#settle()
-      return result
-    }
-    if (!cancellable && deadline.passed) attempt.abort(new errorCodes.FST_BG_SHUTDOWN())
-    const ended = run()
-    this.#active.set(attempt, { ended, cancellable })
-    return { attempt, ended }
-  }
-
-  /** Resolves when the runs that are active now have ended. */
-  async #idle (): Promise<void> {
-    await Promise.all([...this.#active.values()].map(({ ended }) => ended))
-  }
-
   /** What is to do when a run, or the last work, has ended. */
-  #settle (): void {
-    if (this.#active.size > 0 || this.holding) return
-    this.#grace?.cancel()
-    this.#grace = undefined
-    if (this.#state !== 'stopping' || this.#ending !== undefined) return
-    this.enter('stopped')
+  runEnded (): void {
+    if (this.active || this.holding || this.#state !== 'stopping' || this.#ending !== undefined) return
+    this.enter(this.#rest)
     if (this.surroundings.deadline.passed) report.stoppedLate(this.log, this.name)
-  }
-
-  #abort (reason: Reason, all: boolean): void {
-    this.#grace?.cancel()
-    this.#grace = undefined
-    for (const [attempt, { cancellable }] of this.#active) {
-      if (cancellable || all) attempt.abort(reason)
-    }
-  }
-
-  #refusal (): Reason {
-    return new errorCodes.FST_BG_CLOSING(`Background task "${this.name}" cannot be started`)
   }
 }

@@ -1,40 +1,211 @@
+import { mock } from 'node:test'
 import FakeTimers from '@sinonjs/fake-timers'
 import t from 'tap'
-import { after, now } from '../lib/clock.ts'
+import { Clock, type Alarm } from '../lib/clock.ts'
 import { Deadline } from '../lib/deadline.ts'
+import { Heap, type Entry } from '../lib/heap.ts'
 import { deferred } from './helper.ts'
 
-/** Fake clocks for one test. */
-function fake (t: { teardown (callback: () => unknown): void }): FakeTimers.Clock {
-  const clock = FakeTimers.install({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] })
+type Test = { teardown (callback: () => unknown): void }
+
+const HOUR = 3_600_000
+
+/** Sinon's fake clocks for one test. */
+function fake (t: Test): FakeTimers.Clock {
+  const clock = FakeTimers.install({ now: Date.UTC(2026, 0, 1), toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] })
   t.teardown(() => { clock.uninstall() })
   return clock
 }
 
-t.test('a timer of any length fires when it is due, and not before', async t => {
-  const clock = fake(t)
-  for (const ms of [0, 1, 0.4, 2 ** 31 - 1, 2 ** 31, 2 ** 33 + 5]) {
-    const began = now()
-    let fired: number | undefined
-    after(ms, () => { fired = now() - began })
-    await clock.tickAsync(Math.max(0, Math.ceil(ms) - 1))
-    if (ms > 1) t.equal(fired, undefined, `${ms} is not due a millisecond early`)
-    await clock.tickAsync(2)
-    t.ok(fired !== undefined && fired >= ms && fired <= ms + 2, `${ms} fired after ${fired}`)
+function alarm (ring: (now: number) => void, setBack?: () => void): Alarm {
+  return { due: 0, place: -1, set: false, ring, ...(setBack !== undefined && { setBack }) }
+}
+
+t.test('a heap gives its entries in order, whatever was pushed and removed', async t => {
+  let seed = 7
+  const random = (below: number): number => {
+    seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31
+    return seed % below
   }
+  const heap = new Heap<Entry>()
+  const entries: Entry[] = Array.from({ length: 500 }, () => ({ due: 0, place: -1, set: false }))
+  const inside = new Set<Entry>()
+  for (let step = 0; step < 5_000; step++) {
+    const entry = entries[random(entries.length)] as Entry
+    if (inside.delete(entry)) {
+      heap.cancel(entry)
+    } else {
+      inside.add(entry)
+      heap.set(entry, random(200))
+    }
+    if (random(3) === 0) heap.set([...inside][random(inside.size)] as Entry, random(200))
+    if (heap.size !== inside.size || heap.top?.due !== Math.min(...[...inside].map(({ due }) => due))) t.fail(`lost one at step ${step}`)
+  }
+  const outside = entries.find(entry => !inside.has(entry)) as Entry
+  heap.cancel(outside)
+  t.equal(heap.size, inside.size, 'to cancel what is not set changes nothing')
+  t.same(new Set(heap.values()), inside)
+  const dues: number[] = []
+  for (let top = heap.top; top !== undefined; top = heap.top) {
+    dues.push(top.due)
+    heap.pop()
+  }
+  heap.pop()
+  t.equal(heap.size, 0)
+  t.same(dues, [...dues].sort((a, b) => a - b))
+  t.equal(dues.length, inside.size)
 })
 
-t.test('a timer that is cancelled, or never due, holds nothing', async t => {
-  const clock = fake(t)
-  after(1_000, () => { t.fail('cancelled') }).cancel()
-  after(Infinity, () => { t.fail('never') }).cancel()
-  t.equal(clock.countTimers(), 0)
-  await clock.tickAsync(10_000)
+t.test('a timer of any length comes when it is due, and not before', async t => {
+  const fakes = fake(t)
+  const clock = new Clock()
+  for (const ms of [0, 1, 0.4, 2 ** 31 - 1, 2 ** 31, 2 ** 33 + 5]) {
+    const began = clock.now()
+    let came: number | undefined
+    clock.after(ms, () => { came = clock.now() - began })
+    await fakes.tickAsync(Math.max(0, Math.ceil(ms) - 1))
+    if (ms > 1) t.equal(came, undefined, `${ms} is not due a millisecond early`)
+    await fakes.tickAsync(2)
+    t.ok(came !== undefined && came >= ms && came <= ms + 2, `${ms} came after ${came}`)
+  }
+  t.equal(fakes.countTimers(), 0)
+})
+
+t.test('ten thousand alarms arm one timer, and none when the last is cancelled', async t => {
+  const fakes = fake(t)
+  const clock = new Clock()
+  const timers = Array.from({ length: 10_000 }, (_, i) => clock.after(10_000 - i, () => { t.fail('cancelled') }))
+  const wall = alarm(() => { t.fail('cancelled') })
+  clock.setWall(wall, clock.wall() + 5)
+  clock.after(Infinity, () => { t.fail('never') }).cancel()
+  t.equal(fakes.countTimers(), 1)
+  for (const timer of timers) {
+    timer.cancel()
+    timer.cancel()
+  }
+  t.equal(fakes.countTimers(), 1, 'for the wall alarm')
+  clock.cancel(wall)
+  t.equal(fakes.countTimers(), 0)
+  await fakes.tickAsync(20_000)
+})
+
+t.test('alarms that are due at once ring in the order of their times, and may set and cancel others', async t => {
+  const fakes = fake(t)
+  const clock = new Clock()
+  const rung: string[] = []
+  const cancelled = clock.after(30, () => { rung.push('cancelled') })
+  clock.after(20, () => {
+    rung.push('second')
+    cancelled.cancel()
+    clock.after(5, () => { rung.push('third') })
+  })
+  clock.after(10, () => { rung.push('first') })
+  fakes.tick(9)
+  t.same(rung, [])
+  fakes.setSystemTime(0) // the wall clock does not matter to them
+  await fakes.tickAsync(100)
+  t.same(rung, ['first', 'second', 'third'])
+})
+
+t.test('setTimeout that fires early does not make an alarm early, nor the next one late', async t => {
+  // A timer that fires 0.9 ms before its time, as libuv does in a third of all cases.
+  const fakes = fake(t)
+  const real = globalThis.setTimeout
+  let early = 0.9
+  globalThis.setTimeout = ((callback: () => void, ms: number) => real(callback, ms - early)) as unknown as typeof setTimeout
+  t.teardown(() => { globalThis.setTimeout = real })
+  const clock = new Clock()
+  const rings: number[] = []
+  const again = alarm(now => {
+    rings.push(now)
+    clock.set(again, now + 10)
+  })
+  const began = clock.now()
+  clock.set(again, began + 10)
+  for (let i = 0; i < 8; i++) await fakes.tickAsync(10)
+  t.same(rings, [10, 20, 30, 40, 50, 60, 70, 80].map(ms => began + ms))
+  early = 0
+  clock.cancel(again)
+})
+
+for (const [name, install] of [
+  ['sinon', (t: Test) => {
+    const fakes = fake(t)
+    return (ms: number) => { fakes.tick(ms) }
+  }],
+  ['node:test', (t: Test) => {
+    mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.UTC(2026, 0, 1) })
+    t.teardown(() => { mock.timers.reset() })
+    return (ms: number) => { mock.timers.tick(ms) }
+  }],
+  ['node:test without Date', (t: Test) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.teardown(() => { mock.timers.reset() })
+    return (ms: number) => { mock.timers.tick(ms) }
+  }]
+] as const) {
+  t.test(`the fake clock of ${name} drives many alarms in a row`, async t => {
+    const tick = install(t)
+    const clock = new Clock()
+    for (const period of [10, 1_000, 45_000, HOUR]) {
+      const began = clock.now()
+      const rings: number[] = []
+      const again = alarm(now => {
+        rings.push(Math.round((now - began) / period))
+        clock.set(again, began + (rings.length + 1) * period)
+      })
+      clock.set(again, began + period)
+      for (let i = 0; i < 20; i++) tick(period)
+      t.same(rings, Array.from({ length: 20 }, (_, i) => i + 1), `each ${period} ms`)
+      clock.cancel(again)
+    }
+  })
+}
+
+t.test('a wall alarm sees within 30 s that the wall clock was set forward', async t => {
+  const fakes = fake(t)
+  const clock = new Clock()
+  let rung: number | undefined
+  clock.setWall(alarm(now => { rung = now }), clock.wall() + 24 * HOUR)
+  await fakes.tickAsync(1_000)
+  fakes.setSystemTime(clock.wall() + 24 * HOUR)
+  await fakes.tickAsync(28_000)
+  t.equal(rung, undefined)
+  await fakes.tickAsync(1_000)
+  t.equal(rung, clock.wall())
+  t.equal(fakes.countTimers(), 0)
+})
+
+t.test('a wall clock set back by up to an hour delays a wall alarm; by more, the alarm is told', async t => {
+  const fakes = fake(t)
+  const clock = new Clock()
+  const start = clock.wall()
+  const rung: number[] = []
+  let setBack = 0
+  const one = alarm(now => { rung.push(now - start) }, () => { setBack++ })
+  clock.setWall(one, start + 60_000)
+  await fakes.tickAsync(40_000)
+  fakes.setSystemTime(clock.wall() - HOUR)
+  await fakes.tickAsync(30_000)
+  t.equal(setBack, 0)
+  await fakes.tickAsync(HOUR)
+  t.same([rung, setBack], [[60_000], 0])
+  clock.setWall(one, clock.wall() + 60_000)
+  await fakes.tickAsync(1_000)
+  fakes.setSystemTime(clock.wall() - HOUR - 1)
+  await fakes.tickAsync(30_000)
+  t.equal(setBack, 1)
+  await fakes.tickAsync(30_000)
+  t.equal(setBack, 1, 'once')
+  clock.setWall(alarm(() => {}), clock.wall() + 1_000)
+  fakes.setSystemTime(clock.wall() - 2 * HOUR)
+  await fakes.tickAsync(30_000)
+  t.equal(setBack, 2, 'one that does not care is left alone')
 })
 
 t.test('a deadline lets those go who wait for what has not ended', async t => {
-  const clock = fake(t)
-  const deadline = new Deadline()
+  const fakes = fake(t)
+  const deadline = new Deadline(new Clock())
   const never = deferred()
   let passed = 0
   deadline.start(500, () => { passed++ })
@@ -51,7 +222,7 @@ t.test('a deadline lets those go who wait for what has not ended', async t => {
   await Promise.all(waits.slice(1))
   t.same(ended, ['done', 'failing'])
   t.equal(deadline.passed, false)
-  await clock.tickAsync(500)
+  await fakes.tickAsync(500)
   await waits[0]
   t.same(ended, ['done', 'failing', 'never'])
   t.equal(deadline.passed, true)
@@ -61,11 +232,11 @@ t.test('a deadline lets those go who wait for what has not ended', async t => {
 })
 
 t.test('a deadline that is cleared never comes', async t => {
-  const clock = fake(t)
-  const deadline = new Deadline()
+  const fakes = fake(t)
+  const deadline = new Deadline(new Clock())
   deadline.start(500, () => { t.fail('cleared') })
   deadline.clear()
-  await clock.tickAsync(1_000)
+  await fakes.tickAsync(1_000)
   t.equal(deadline.passed, false)
-  new Deadline().clear()
+  new Deadline(new Clock()).clear()
 })

@@ -88,3 +88,11 @@ export async function logged (lines: Line[], msg: string, task?: string): Promis
     }
   })
 }
+
+/** Resolves after everything that is under way without I/O or timers, so that what is unhandled has been noticed. */
+export async function later (): Promise<void> {
+  for (let i = 0; i < 3; i++) await new Promise(resolve => { setImmediate(resolve) })
+}
+
+/** Options of a service whose failure is for good, and nothing but logged. */
+export const mortal = { restart: 'never', onGiveUp: 'log' } as const

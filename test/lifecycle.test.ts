@@ -4,7 +4,7 @@ import Fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import t from 'tap'
 import backgroundTasks from '../lib/index.ts'
-import { aborted, build, deferred, logged, rejection } from './helper.ts'
+import { aborted, build, deferred, later, logged, mortal, rejection } from './helper.ts'
 
 /** A plugin that opens something when the app is ready and closes it with the app, as a database plugin does. */
 function database (events: string[]): FastifyPluginAsync {
@@ -292,7 +292,7 @@ for (const end of ['completed', 'failed'] as const) {
     const { app, lines } = await build(t)
     let calls = 0
     const again = deferred()
-    const task = app.addBackgroundTask('service', async () => {
+    const task = app.addBackgroundTask('service', mortal, async () => {
       calls++
       if (calls === 2) again.resolve()
       if (end === 'failed') throw new Error('broken')
@@ -811,4 +811,134 @@ t.test('a server that listens and closes again and again leaves nothing behind',
   }
   const after = process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
   t.ok(after <= before, `${after} timers are armed, ${before} were`)
+})
+
+t.test('what was asked for last holds: start, stop, start ends running (service)', async t => {
+  const { app } = await build(t, { autostart: false })
+  const task = app.addBackgroundTask('service', async ({ signal }) => { await aborted(signal) })
+  await app.ready()
+  await Promise.all([task.start(), task.stop(), task.start()])
+  t.equal(task.state, 'running')
+})
+
+t.test('what was asked for last holds, also  for a hosted service whose start takes time', async t => {
+  const { app } = await build(t, { autostart: false })
+  const events: string[] = []
+  const called = deferred()
+  const release = deferred()
+  const task = app.addBackgroundTask('hosted', {
+    async start () {
+      events.push('start')
+      called.resolve()
+      await release.promise
+    },
+    async stop () { events.push('stop') }
+  })
+  await app.ready()
+  const first = task.start()
+  await called.promise
+  const stopped = task.stop()
+  const second = task.start()
+  release.resolve()
+  await Promise.all([first, stopped, second])
+  t.equal(task.state, 'running')
+  t.same(events, ['start', 'stop', 'start'])
+})
+
+t.test('start() again after a start timeout waits until the late start has been stopped', async t => {
+  const { app } = await build(t, { autostart: false })
+  const events: string[] = []
+  const release = deferred()
+  let n = 0
+  const task = app.addBackgroundTask('hosted', {
+    startTimeout: 20,
+    async start () {
+      const life = ++n
+      events.push(`start ${life}`)
+      if (life === 1) await release.promise
+    },
+    async stop () {
+      events.push('stop')
+      await later()
+      events.push('stopped')
+    }
+  })
+  await app.ready()
+  t.equal((await rejection(task.start())).code, 'FST_BG_START_TIMEOUT')
+  const second = task.start()
+  release.resolve()
+  await second
+  t.same(events, ['start 1', 'stop', 'stopped', 'start 2'])
+})
+
+t.test('a second backgroundTasks.start() resolves no sooner than the tasks have started', async t => {
+  const { app } = await build(t, { autostart: false })
+  const called = deferred()
+  const release = deferred()
+  app.addBackgroundTask('hosted', {
+    async start () {
+      called.resolve()
+      await release.promise
+    }
+  })
+  await app.ready()
+  const first = app.backgroundTasks.start()
+  await called.promise
+  let resolved = false
+  const second = app.backgroundTasks.start().then(() => { resolved = true })
+  await later()
+  t.equal(resolved, false)
+  release.resolve()
+  await Promise.all([first, second])
+})
+
+t.test('after backgroundTasks.start() failed, nothing claims that the application is closing', async t => {
+  const { app } = await build(t, { autostart: false })
+  let broken = true
+  const task = app.addBackgroundTask('hosted', { async start () { if (broken) throw new Error('no broker') } })
+  await app.ready()
+  t.equal((await rejection(() => app.backgroundTasks.start())).message, 'no broker')
+  broken = false
+  app.addBackgroundTask('another', { enabled: false }, async () => {})
+  await task.start()
+  t.equal(task.state, 'running')
+})
+
+t.test('ready() waits for a start that was begun by hand while plugins load', async t => {
+  const { app } = await build(t)
+  const release = deferred()
+  const called = deferred()
+  const task = app.addBackgroundTask('hosted', {
+    async start () {
+      called.resolve()
+      await release.promise
+    }
+  })
+  void task.start()
+  await called.promise
+  let ready = false
+  const booted = app.ready().then(() => { ready = true })
+  await new Promise(resolve => { setTimeout(resolve, 50) })
+  t.equal(ready, false)
+  release.resolve()
+  await booted
+})
+
+t.test('a start() that waits for the life before rejects with FST_BG_CLOSING when the app closes meanwhile', async t => {
+  const { app } = await build(t)
+  const release = deferred()
+  const called = deferred()
+  const task = app.addBackgroundTask('service', async () => {
+    called.resolve()
+    await release.promise
+  })
+  await app.ready()
+  await called.promise
+  const stopped = task.stop()
+  const outcome = task.start().then(() => 'resolved', (error: { code: string }) => error.code)
+  const closed = app.close()
+  await later()
+  release.resolve()
+  await Promise.all([stopped, closed])
+  t.equal(await outcome, 'FST_BG_CLOSING')
 })

@@ -36,7 +36,7 @@ t.test('a mistake in a declaration says where it is, what was received and what 
     [['a', handler, {}], /"a": the handler must be a function, and the last argument; received {}/],
     [['a', null, handler], /"a": options must be an object; received null/],
     [['a', handler, handler], /"a": options must be an object; received \[AsyncFunction: handler\]/],
-    [['a', { gracee: 5 }, handler], /"a": unknown option "gracee"\. Did you mean "grace"\? It takes enabled, grace, logLevel\./],
+    [['a', { gracee: 5 }, handler], /"a": unknown option "gracee"\. Did you mean "grace"\? It takes enabled, grace, logLevel, timeout, onGiveUp, restart\./],
     [['a', { strat: handler }], /"a": unknown option "strat"\. Did you mean "start"\?/],
     [['a', { startTimeOut: 5 }, handler], /"a": unknown option "startTimeOut"\. Did you mean "startTimeout"\?/],
     [['a', { xyz: 5 }, handler], /"a": unknown option "xyz"\. It takes enabled/],

@@ -2,14 +2,9 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import t from 'tap'
 import backgroundTasks, { errorCodes, type Run } from '../lib/index.ts'
-import { aborted, build, deferred, logged, rejection, type Line } from './helper.ts'
+import { aborted, build, deferred, later, logged, mortal, rejection, type Line } from './helper.ts'
 
 type AnyRun = Run<undefined, FastifyInstance>
-
-/** Resolves after everything that is under way without I/O or timers, so that what is unhandled has been noticed. */
-async function later (): Promise<void> {
-  for (let i = 0; i < 3; i++) await new Promise(resolve => { setImmediate(resolve) })
-}
 
 /** Collects what nobody has handled, from here to the end of the test; tap itself would only fail somewhere else. */
 function unhandled (t: { teardown (callback: () => unknown): void }): unknown[] {
@@ -38,8 +33,8 @@ t.test('a run has an id of its own, its task, its number and nothing for a paylo
     runs.push(run)
     called.resolve()
   }
-  const one = app.addBackgroundTask('one', handler)
-  const two = app.addBackgroundTask('two', handler)
+  const one = app.addBackgroundTask('one', mortal, handler)
+  const two = app.addBackgroundTask('two', mortal, handler)
   await app.ready()
   for (const task of [one, two, one]) {
     called = deferred()
@@ -72,7 +67,7 @@ t.test('run.log has the bindings of the owner, the task and the run, and no reqI
   const { app, lines } = await build(t)
   const late = deferred<AnyRun>()
   app.get('/', async request => {
-    request.server.addBackgroundTask('late', async run => {
+    request.server.addBackgroundTask('late', mortal, async run => {
       run.log.info({ more: 1 }, 'from the run')
       late.resolve(run)
     })
@@ -89,7 +84,7 @@ t.test('run.log has the bindings of the owner, the task and the run, and no reqI
 t.test('the line about a run names the task, the run, the attempt and the duration', async t => {
   const { app, lines } = await build(t)
   const ran = deferred<AnyRun>()
-  app.addBackgroundTask('service', async run => { ran.resolve(run) })
+  app.addBackgroundTask('service', mortal, async run => { ran.resolve(run) })
   await app.ready()
   const { id } = await ran.promise
   const line = await logged(lines, 'service completed')
@@ -105,7 +100,7 @@ t.test('logLevel holds for the lines of the task and for run.log', async t => {
     log.warn('written')
     ran[0]?.resolve()
   })
-  app.addBackgroundTask('loud', async ({ log }) => {
+  app.addBackgroundTask('loud', mortal, async ({ log }) => {
     log.info('written')
     ran[1]?.resolve()
   })
@@ -150,7 +145,7 @@ t.test('the first reason of a signal stays, also where the signal is looked at l
   const { app } = await build(t)
   const called = deferred<AnyRun>()
   const release = deferred()
-  const task = app.addBackgroundTask('service', async run => {
+  const task = app.addBackgroundTask('service', mortal, async run => {
     called.resolve(run)
     await release.promise
   })
@@ -169,7 +164,7 @@ t.test('a signal that is looked at only after it was to abort has aborted, with 
   const called = deferred()
   const release = deferred()
   const seen = deferred<AbortSignal>()
-  app.addBackgroundTask('service', async run => {
+  app.addBackgroundTask('service', mortal, async run => {
     called.resolve()
     await release.promise
     seen.resolve(run.signal)
@@ -193,7 +188,7 @@ t.test('one signal takes thirty listeners without a warning', async t => {
   t.teardown(() => { process.off('warning', note) })
   const called = deferred()
   let heard = 0
-  app.addBackgroundTask('service', async ({ signal }) => {
+  app.addBackgroundTask('service', mortal, async ({ signal }) => {
     for (let i = 0; i < 30; i++) signal.addEventListener('abort', () => { heard++ })
     called.resolve()
     await aborted(signal)
@@ -208,7 +203,7 @@ t.test('one signal takes thirty listeners without a warning', async t => {
 
 t.test('an AbortError while the signal has not aborted is a failure like any other', async t => {
   const { app, lines } = await build(t)
-  const task = app.addBackgroundTask('service', async () => {
+  const task = app.addBackgroundTask('service', mortal, async () => {
     const own = new AbortController()
     own.abort()
     own.signal.throwIfAborted()
@@ -222,7 +217,7 @@ for (const [why, code] of [['the app closes', 'FST_BG_SHUTDOWN'], ['the task is 
   t.test(`a handler that rejects after its signal aborted because ${why} was cancelled: it has not failed, whatever it rejects with`, async t => {
     const { app, lines } = await build(t)
     const called = deferred<AbortSignal>()
-    const task = app.addBackgroundTask('service', async ({ signal }) => {
+    const task = app.addBackgroundTask('service', mortal, async ({ signal }) => {
       called.resolve(signal)
       await aborted(signal)
       throw new TypeError('connection lost')
@@ -259,7 +254,7 @@ t.test('a handler that rejects during its grace, before the signal aborts, has f
 t.test('a handler that resolves has succeeded, also after its signal aborted', async t => {
   const { app, lines } = await build(t)
   const called = deferred()
-  const task = app.addBackgroundTask('service', async ({ signal }) => {
+  const task = app.addBackgroundTask('service', mortal, async ({ signal }) => {
     called.resolve()
     await aborted(signal)
   })
@@ -273,7 +268,7 @@ t.test('a handler that resolves has succeeded, also after its signal aborted', a
 
 t.test('a service whose handler returns is completed', async t => {
   const { app, lines } = await build(t)
-  const task = app.addBackgroundTask('service', () => 'not even a promise')
+  const task = app.addBackgroundTask('service', mortal, () => 'not even a promise')
   await app.ready()
   await logged(lines, 'service completed')
   t.equal(task.state, 'completed')
@@ -302,11 +297,11 @@ for (const [what, { value, message }] of Object.entries(thrown)) {
     t.test(`a service that ${how} ${what} has failed, is logged, and leaves nothing unhandled`, async t => {
       const seen = unhandled(t)
       const { app, lines } = await build(t)
-      const task = app.addBackgroundTask('service', () => {
+      const task = app.addBackgroundTask('service', mortal, () => {
         if (how === 'throws at once') throw value
         return Promise.reject(value)
       })
-      const other = app.addBackgroundTask('other', async ({ signal }) => { await aborted(signal) })
+      const other = app.addBackgroundTask('other', mortal, async ({ signal }) => { await aborted(signal) })
       await app.ready()
       const line = await logged(lines, 'service failed')
       t.match(line, { level: 'error', task: 'service' })
@@ -324,7 +319,7 @@ t.test('an error whose message throws leaves nothing unhandled', async t => {
   const seen = unhandled(t)
   const { app } = await build(t)
   const called = deferred()
-  const task = app.addBackgroundTask('service', async () => {
+  const task = app.addBackgroundTask('service', mortal, async () => {
     called.resolve()
     throw Object.defineProperty(new Error('hidden'), 'message', { get () { throw new Error('the getter') } })
   })
@@ -349,7 +344,7 @@ for (const [what, { make, state }] of Object.entries(thenables)) {
   t.test(`a handler that returns a thenable that ${what} has ${state}`, async t => {
     const seen = unhandled(t)
     const { app, lines } = await build(t)
-    const task = app.addBackgroundTask('service', () => make())
+    const task = app.addBackgroundTask('service', mortal, () => make())
     await app.ready()
     await logged(lines, `service ${state}`)
     await later()
@@ -364,12 +359,12 @@ t.test('with logger: false everything works, and run.log takes lines', async t =
   const { app } = await build(t, { shutdownTimeout: 50 }, { logger: false })
   const ran = deferred()
   const release = deferred()
-  app.addBackgroundTask('service', async ({ log }) => {
+  app.addBackgroundTask('service', mortal, async ({ log }) => {
     log.info('line')
     log.child({ a: 1 }).error('line')
     ran.resolve()
   })
-  const failed = app.addBackgroundTask('failed', async () => { throw frozen })
+  const failed = app.addBackgroundTask('failed', mortal, async () => { throw frozen })
   const quiet = app.addBackgroundTask('quiet', { logLevel: 'warn' }, async ({ log }) => {
     log.warn('line')
     await release.promise
@@ -409,7 +404,7 @@ t.test('a custom logger gets the lines of the plugin and of the runs', async t =
   const app = Fastify({ loggerInstance: make({ app: 'mine' }) })
   t.teardown(async () => { await app.close() })
   await app.register(backgroundTasks)
-  app.addBackgroundTask('service', async ({ log }) => {
+  app.addBackgroundTask('service', mortal, async ({ log }) => {
     log.info({ more: 1 }, 'from the run')
     throw new Error('broken')
   })
@@ -427,8 +422,8 @@ t.test('a logger that throws fails no run and leaves nothing unhandled', async t
   const app = Fastify({ loggerInstance: logger })
   await app.register(backgroundTasks)
   const called = deferred()
-  const done = app.addBackgroundTask('done', async () => {})
-  const failed = app.addBackgroundTask('failed', async () => {
+  const done = app.addBackgroundTask('done', mortal, async () => {})
+  const failed = app.addBackgroundTask('failed', mortal, async () => {
     called.resolve()
     throw new Error('broken')
   })
@@ -449,7 +444,7 @@ t.test('a task does not inherit the AsyncLocalStorage store of the request that 
   app.addHook('onRequest', (_request, _reply, done) => { storage.run('the request', done) })
   app.post('/', async request => {
     seen.route = storage.getStore()
-    request.server.addBackgroundTask('service', async () => {
+    request.server.addBackgroundTask('service', mortal, async () => {
       seen.service = storage.getStore()
       all[0]?.resolve()
       await later()
@@ -500,7 +495,7 @@ t.test('onRun wraps every run, with the run and with this, the owner', async t =
         return 'stopped'
       }
     })
-    child.addBackgroundTask('service', async run => {
+    child.addBackgroundTask('service', mortal, async run => {
       seen.push(run)
       return 'done'
     })
@@ -528,7 +523,7 @@ t.test('what onRun puts on the run, and the AsyncLocalStorage store it opens, re
     })
   })
   const seen = deferred<unknown[]>()
-  app.addBackgroundTask('service', async run => {
+  app.addBackgroundTask('service', mortal, async run => {
     await later()
     seen.resolve([storage.getStore(), (run as AnyRun & { tenant?: string }).tenant])
   })
@@ -539,7 +534,7 @@ t.test('what onRun puts on the run, and the AsyncLocalStorage store it opens, re
 t.test('an onRun that throws before next() fails the run; the handler is not called', async t => {
   const seen = unhandled(t)
   const { app, lines } = await build(t, { onRun () { throw new Error('no tenant') } })
-  const task = app.addBackgroundTask('service', async () => { t.fail('must not run') })
+  const task = app.addBackgroundTask('service', mortal, async () => { t.fail('must not run') })
   await app.ready()
   t.match(await logged(lines, 'service failed'), { err: { message: 'no tenant' } })
   t.equal(task.state, 'failed')
@@ -554,7 +549,7 @@ t.test('an onRun that throws after next() fails the run', async t => {
       throw new Error('cannot commit')
     }
   })
-  app.addBackgroundTask('service', async () => 'done')
+  app.addBackgroundTask('service', mortal, async () => 'done')
   await app.ready()
   t.match(await logged(lines, 'service failed'), { err: { message: 'cannot commit' } })
 })
@@ -569,7 +564,7 @@ t.test('an onRun that throws while the handler is still at work: the run ends wh
   })
   const called = deferred()
   const release = deferred()
-  const task = app.addBackgroundTask('service', async () => {
+  const task = app.addBackgroundTask('service', mortal, async () => {
     called.resolve()
     await release.promise
     throw new Error('of the handler')
@@ -611,7 +606,7 @@ t.test('what the handler rejects with passes through onRun unchanged', async t =
 
 t.test('an onRun that waits for next() and swallows its error has the last word: the run has succeeded', async t => {
   const { app, lines } = await build(t, { async onRun (_run, next) { await next()?.catch(() => {}) } })
-  const task = app.addBackgroundTask('service', async () => { throw new Error('swallowed') })
+  const task = app.addBackgroundTask('service', mortal, async () => { throw new Error('swallowed') })
   await app.ready()
   await logged(lines, 'service completed')
   t.equal(task.state, 'completed')
@@ -624,7 +619,7 @@ t.test('an onRun that forgets to wait for next() lets the run go on until the ha
   const called = deferred()
   const release = deferred()
   let ended = false
-  const task = app.addBackgroundTask('service', async () => {
+  const task = app.addBackgroundTask('service', mortal, async () => {
     called.resolve()
     await release.promise
     ended = true
@@ -643,7 +638,7 @@ t.test('an onRun that forgets to wait for next() lets the run go on until the ha
 t.test('an onRun that forgets to wait for next() hides no failure', async t => {
   const seen = unhandled(t)
   const { app, lines } = await build(t, { onRun (_run, next) { void next() } })
-  app.addBackgroundTask('service', async () => { throw new Error('broken') })
+  app.addBackgroundTask('service', mortal, async () => { throw new Error('broken') })
   await app.ready()
   t.match(await logged(lines, 'service failed'), { err: { message: 'broken' } })
   await later()
@@ -659,7 +654,7 @@ t.test('next() called twice calls the handler once, and gives the same promise',
       return await Promise.all(promises)
     }
   })
-  app.addBackgroundTask('service', async () => { calls++ })
+  app.addBackgroundTask('service', mortal, async () => { calls++ })
   await app.ready()
   await logged(lines, 'service completed')
   t.equal(calls, 1)
@@ -670,7 +665,7 @@ t.test('next() called after onRun has ended rejects, and does not call the handl
   const seen = unhandled(t)
   let kept: (() => Promise<unknown>) | undefined
   const { app, lines } = await build(t, { async onRun (_run, next) { kept = next } })
-  app.addBackgroundTask('service', async () => { t.fail('must not run') })
+  app.addBackgroundTask('service', mortal, async () => { t.fail('must not run') })
   await app.ready()
   await logged(lines, 'service completed')
   t.ok((await rejection(kept?.() ?? t.fail('onRun was not called') as never)) instanceof Error)
@@ -682,7 +677,7 @@ t.test('next() called after onRun has ended rejects, and does not call the handl
 t.test('after an abort, an onRun that rejects with the error of the handler is a cancelled run too', async t => {
   const { app, lines } = await build(t, { onRun: async (_run, next) => await next() })
   const called = deferred()
-  const task = app.addBackgroundTask('service', async ({ signal }) => {
+  const task = app.addBackgroundTask('service', mortal, async ({ signal }) => {
     called.resolve()
     await aborted(signal)
     signal.throwIfAborted()
@@ -692,4 +687,59 @@ t.test('after an abort, an onRun that rejects with the error of the handler is a
   await app.close()
   t.equal(task.state, 'stopped')
   t.same(lines.filter(({ level }: Line) => level === 'error'), [])
+})
+
+const revoked = (): unknown => {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  return proxy
+}
+const odd: Record<string, () => unknown> = {
+  'a revoked proxy': revoked,
+  'an object whose tag throws': () => ({ get [Symbol.toStringTag] (): string { throw new Error('tag') } }),
+  'an object whose inspection throws': () => ({ [Symbol.for('nodejs.util.inspect.custom')] () { throw new Error('inspect') } }),
+  'an error whose message throws': () => Object.defineProperty(new Error('hidden'), 'message', { get () { throw new Error('getter') } }),
+  'an error whose stack throws': () => Object.defineProperty(new Error('hidden'), 'stack', { get () { throw new Error('getter') } })
+}
+for (const [what, make] of Object.entries(odd)) {
+  t.test(`a service that throws ${what} has failed, is logged, and leaves nothing unhandled`, async t => {
+    const seen: unknown[] = []
+    const before = process.listeners('unhandledRejection')
+    process.removeAllListeners('unhandledRejection')
+    process.on('unhandledRejection', error => { seen.push(error) })
+    t.teardown(() => {
+      process.removeAllListeners('unhandledRejection')
+      for (const listener of before) process.on('unhandledRejection', listener)
+    })
+    const { app, lines } = await build(t)
+    const task = app.addBackgroundTask('service', mortal, async () => { throw make() })
+    await app.ready()
+    for (let i = 0; i < 5; i++) await later()
+    t.equal(task.state, 'failed')
+    t.equal(lines.filter(({ msg }) => msg === 'service failed').length, 1)
+    t.same(seen, [])
+  })
+  t.test(`a stop that throws ${what} rejects close()`, async t => {
+    const { app, lines } = await build(t, { shutdownTimeout: 300 })
+    const task = app.addBackgroundTask('hosted', { async stop () { throw make() } })
+    await app.ready()
+    let rejected = false
+    await app.close().catch(() => { rejected = true })
+    t.equal(rejected, true)
+    t.equal(task.state, 'failed')
+    t.equal(lines.filter(({ msg }) => msg === 'stop failed').length, 1)
+  })
+}
+
+t.test('an onRun that forgets to wait for next(), and works on meanwhile, hides no failure', async t => {
+  const { app, lines } = await build(t, {
+    async onRun (_run, next) {
+      void next()
+      await later()
+    }
+  })
+  const task = app.addBackgroundTask('service', mortal, async () => { throw new Error('broken') })
+  await app.ready()
+  await Promise.race([logged(lines, 'service failed'), logged(lines, 'service completed')])
+  t.equal(task.state, 'failed')
 })

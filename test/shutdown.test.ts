@@ -4,7 +4,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import backgroundTasks, { type BackgroundTasksOptions } from '../lib/index.ts'
-import { aborted, build, capture, deferred, logged, rejection, type Line } from './helper.ts'
+import { aborted, build, capture, deferred, later, logged, rejection, type Line } from './helper.ts'
 
 /** A service that ends when its signal aborts, and not before it has been called: resolves with the reason. */
 function service (app: FastifyInstance, name: string): { called: Promise<AbortSignal>, reason: Promise<Error & { code: string }> } {
@@ -633,4 +633,25 @@ t.test('a stop() by hand that waits for a run that never ends resolves at the sh
   await stopped
   t.equal(app.backgroundTasks.get('deaf')?.state, 'stopping')
   release()
+})
+
+t.test('a late start that succeeds only after the shutdown deadline is stopped', async t => {
+  const { app } = await build(t, { shutdownTimeout: 30 })
+  await app.ready()
+  const called = deferred()
+  const release = deferred()
+  const stopped = deferred<AbortSignal>()
+  app.addBackgroundTask('late', {
+    async start () {
+      called.resolve()
+      await release.promise
+    },
+    async stop ({ signal }) { stopped.resolve(signal) }
+  })
+  await called.promise
+  await app.close()
+  release.resolve()
+  await later()
+  const signal = await Promise.race([stopped.promise, later().then(() => undefined)])
+  t.equal(signal?.aborted, true)
 })

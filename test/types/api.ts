@@ -40,8 +40,8 @@ expectTypeOf(task.kind).toEqualTypeOf<TaskKind>()
 expectTypeOf(task.state).toEqualTypeOf<TaskState>()
 expectTypeOf(task.start).toEqualTypeOf<() => Promise<void>>()
 expectTypeOf(task.stop).toEqualTypeOf<() => Promise<void>>()
-expectTypeOf<TaskKind>().toEqualTypeOf<'service' | 'hosted'>()
-expectTypeOf<TaskState>().toEqualTypeOf<'idle' | 'running' | 'stopping' | 'stopped' | 'completed' | 'failed'>()
+expectTypeOf<TaskKind>().toEqualTypeOf<'service' | 'hosted' | 'timed'>()
+expectTypeOf<TaskState>().toEqualTypeOf<'idle' | 'running' | 'backoff' | 'paused' | 'stopping' | 'stopped' | 'completed' | 'failed'>()
 // @ts-expect-error: read-only
 task.state = 'running'
 // @ts-expect-error: read-only
@@ -56,7 +56,7 @@ task.cancel()
 type Codes = keyof typeof errorCodes
 expectTypeOf<Codes>().toEqualTypeOf<
   'FST_BG_INVALID_OPTION' | 'FST_BG_INVALID_THIS' | 'FST_BG_DUPLICATE_NAME' | 'FST_BG_ALREADY_REGISTERED' | 'FST_BG_CLOSING' |
-  'FST_BG_START_TIMEOUT' | 'FST_BG_TIMEOUT' | 'FST_BG_SHUTDOWN' | 'FST_BG_SHUTDOWN_TIMEOUT' | 'FST_BG_CANCELLED'
+  'FST_BG_START_TIMEOUT' | 'FST_BG_TIMEOUT' | 'FST_BG_SHUTDOWN' | 'FST_BG_SHUTDOWN_TIMEOUT' | 'FST_BG_CANCELLED' | 'FST_BG_GAVE_UP' | 'FST_BG_NOT_FOUND'
 >()
 /** The code that instances of a class have. */
 type CodeOf<Class extends FastifyErrorConstructor> = InstanceType<Class>['code']

@@ -1,0 +1,27 @@
+// Writes a section of docs/benchmarks.md: what was measured stands between two markers, so that each benchmark keeps the others'.
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+
+const file = new URL('../docs/benchmarks.md', import.meta.url)
+const title = '# Benchmarks\n\nWritten by `npm run bench`. Each table is one run on one machine, side by side: read the ratios, not the digits.\n'
+
+export function section (name, text) {
+  mkdirSync(new URL('.', file), { recursive: true })
+  let all = title
+  try { all = readFileSync(file, 'utf8') } catch {}
+  const [begin, end] = [`<!-- ${name} -->\n`, `<!-- /${name} -->\n`]
+  const machine = `Node ${process.version}, ${cpus().length} cores.`
+  const made = `${begin}${text.trim()}\n\n${machine}\n${end}`
+  const [from, to] = [all.indexOf(begin), all.indexOf(end)]
+  writeFileSync(file, from < 0 ? `${all}\n${made}` : all.slice(0, from) + made + all.slice(to + end.length))
+  console.log(`\n${text.trim()}\n`)
+}
+
+export function table (head, rows) {
+  return [head, head.map(() => '---'), ...rows].map(row => `| ${row.join(' | ')} |`).join('\n')
+}
+
+export function median (numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)]
+}

@@ -1,0 +1,97 @@
+import { inspect } from 'node:util'
+import { closestMatch } from 'leven'
+import { parseDuration } from './duration.ts'
+import { errorCodes } from './errors.ts'
+
+/** Throws what is wrong with a value, or returns what is kept of it. */
+export type Check<T> = (value: unknown) => T
+
+export const abortSignal: Check<AbortSignal> = value => {
+  if (!(value instanceof AbortSignal)) throw wrong('an AbortSignal', value)
+  return value
+}
+export const boolean: Check<boolean> = value => {
+  if (typeof value !== 'boolean') throw wrong('true or false', value)
+  return value
+}
+export const func = <T>(value: unknown): T => {
+  if (typeof value !== 'function') throw wrong('a function', value)
+  return value as T
+}
+export const duration: Check<number> = value => {
+  const ms = parseDuration(value)
+  if (ms === undefined) throw wrong(durationText, value)
+  return ms
+}
+export const positiveDuration: Check<number> = value => {
+  const ms = parseDuration(value)
+  if (ms === undefined || ms === 0) throw wrong(`${durationText}, above 0`, value)
+  return ms
+}
+/** setTimeout knows no part of a millisecond. */
+export const period: Check<number> = value => {
+  const ms = parseDuration(value)
+  if (ms === undefined || ms < 1) throw wrong(`${durationText}, 1 ms or more`, value)
+  return ms
+}
+export const text: Check<string> = value => {
+  if (typeof value !== 'string' || value === '') throw wrong('a text', value)
+  return value
+}
+export const oneOf = <T extends string>(...all: T[]): Check<T> => value => {
+  if (!all.includes(value as T)) throw wrong(`one of ${all.map(show).join(', ')}`, value)
+  return value as T
+}
+export const durationText = "a duration: milliseconds, or a text such as '500ms', '30s' or '1h30m' (units w d h m s ms, descending, once each)"
+
+/** An `FST_BG_INVALID_OPTION` that says what is wrong. */
+export function invalid (what: string): Error {
+  return new errorCodes.FST_BG_INVALID_OPTION(what)
+}
+
+/** How a value stands in an error message. */
+export function show (value: unknown): string {
+  return inspect(value, { depth: 0, breakLength: Infinity, maxStringLength: 80 })
+}
+
+class Wrong extends Error {}
+
+/** What a check throws: what was expected, and what came instead. */
+export function wrong (expected: string, received: unknown): Wrong {
+  return new Wrong(`must be ${expected}; received ${show(received)}`)
+}
+
+/** The keys that belong to another kind, and what that is. */
+export type Elsewhere = Record<string, string>
+
+/**
+ * Copies the keys that `checks` knows from `given`, each through its check. An unknown key is refused, with a suggestion from
+ * the keys of all kinds; one that is undefined counts as not given. The object itself is neither kept nor changed.
+ */
+export function check<C extends Record<string, Check<unknown>>> (where: string, given: unknown, checks: C, elsewhere: Elsewhere = {}): { [K in keyof C]?: ReturnType<C[K]> } {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+    throw invalid(`${where}: options must be an object; received ${show(given)}.`)
+  }
+  const checked: Record<string, unknown> = {}
+  for (const key of Object.keys(given)) {
+    const checkOf = Object.hasOwn(checks, key) ? checks[key] : undefined
+    if (checkOf === undefined) throw unknownOption(where, key, Object.keys(checks), elsewhere)
+    const value = (given as Record<string, unknown>)[key]
+    if (value === undefined) continue
+    try {
+      checked[key] = checkOf(value)
+    } catch (error) {
+      if (error instanceof Wrong) throw invalid(`${where}: option "${key}" ${error.message}.`)
+      // Of an option that is an object itself.
+      if (error instanceof errorCodes.FST_BG_INVALID_OPTION) throw invalid(`${where}: ${error.message}`)
+      throw error
+    }
+  }
+  return checked as { [K in keyof C]?: ReturnType<C[K]> }
+}
+
+function unknownOption (where: string, key: string, known: string[], elsewhere: Elsewhere): Error {
+  if (Object.hasOwn(elsewhere, key)) return invalid(`${where}: option "${key}" belongs to ${elsewhere[key]}.`)
+  const near = closestMatch(key, [...known, ...Object.keys(elsewhere)], { maxDistance: Math.max(1, Math.floor(key.length / 2.5)) })
+  return invalid(`${where}: unknown option "${key}". ${near === undefined ? '' : `Did you mean "${near}"? `}It takes ${known.join(', ')}.`)
+}

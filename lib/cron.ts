@@ -1,0 +1,101 @@
+import { Cron, type CronOptions } from 'croner'
+
+/** Ticks at the times that a cron expression names. Times are milliseconds since the epoch. */
+export interface CronPattern {
+  /** The first tick after `time`; undefined if there is none. */
+  next (time: number): number | undefined
+  /** The last tick before `time`; undefined if there is none. */
+  previous (time: number): number | undefined
+  /** Whether the day of the month and the day of the week are both restricted, so that either matches. */
+  readonly eitherDay: boolean
+  readonly text: string
+}
+
+// A parsed expression holds 83 kB and takes 0.2 ms to make, so the tasks of a process share one for a text and a zone.
+const patterns = new Map<string, WeakRef<CronerPattern>>()
+const unused = new FinalizationRegistry<string>(key => {
+  if (patterns.get(key)?.deref() === undefined) patterns.delete(key)
+})
+
+/** The zone is not one that the engine knows. */
+export class UnknownZone extends Error {}
+
+/**
+ * Parses a cron expression with five fields, or six with seconds, or a nickname such as `@daily`.
+ * In the zone of the process, the local time functions of the engine do, four times faster. Throws what is wrong with it.
+ */
+export function parseCron (text: string, timezone: string | undefined, now: number): CronPattern {
+  const key = `${text} ${timezone ?? ''}`
+  const known = patterns.get(key)?.deref()
+  if (known !== undefined) return known
+  // To ask about zones takes 70 µs: only for an expression that is new.
+  if (timezone !== undefined) checkZone(timezone)
+  const zone = timezone === Intl.DateTimeFormat().resolvedOptions().timeZone ? undefined : timezone
+  const pattern = new CronerPattern(text.trim(), zone, now)
+  patterns.set(key, new WeakRef(pattern))
+  unused.register(pattern, key)
+  return pattern
+}
+
+class CronerPattern implements CronPattern {
+  readonly eitherDay: boolean
+  readonly text: string
+  readonly #cron: Cron
+  /** Between `from` and `next` there is no tick: most tasks that share an expression ask about the same stretch. */
+  #from = Infinity
+  #next: number | undefined
+
+  constructor (text: string, timezone: string | undefined, now: number) {
+    this.text = text
+    const fields = text.split(/\s+/)
+    // croner takes a text with a colon for a date, such as 'Mon Jan 5 2026 10:00', and fires once.
+    if (text.includes(':')) throw new Error('it has no colon; a date is not an expression')
+    if (!text.startsWith('@') && (fields.length < 5 || fields.length > 6)) throw new Error('it takes 5 fields, or 6 with the seconds first')
+    const [day, , weekday] = fields.slice(-3)
+    this.eitherDay = fields.length > 1 && isRestricted(day) && isRestricted(weekday) && !weekday?.includes('+')
+    // Only as a calculator. As a scheduler it drifts, awaits nothing, and makes a rejection an unhandled one.
+    this.#cron = parse(text, {
+      paused: true,
+      mode: '5-or-6-parts',
+      fixedTimeRule: 'no-wildcard',
+      // As in crontab, a field that starts with '*' is no restriction: by itself croner takes '*/2' for one.
+      domAndDow: !this.eitherDay,
+      ...(timezone !== undefined && { timezone })
+    })
+    // An impossible date parses, and has no tick.
+    if (this.next(now) === undefined) throw new Error('no date ever matches it')
+  }
+
+  next (time: number): number | undefined {
+    if (this.#next !== undefined && time >= this.#from && time < this.#next) return this.#next
+    this.#from = time
+    this.#next = this.#cron.nextRun(new Date(time))?.getTime()
+    return this.#next
+  }
+
+  previous (time: number): number | undefined {
+    return this.#cron.previousRuns(1, new Date(time))[0]?.getTime()
+  }
+}
+
+/** croner names its class, and a value less one, as it counts days and months from 0. */
+function parse (text: string, options: CronOptions): Cron {
+  try {
+    return new Cron(text, options)
+  } catch (error) {
+    const message = (error as Error).message.replace(/^CronPattern: /, '').replace(/^Invalid value for (\w+).*/, 'a value for $1 is out of range').replace(/\.$/, '')
+    throw new Error(message, { cause: error })
+  }
+}
+
+function checkZone (timezone: string): void {
+  try {
+    Intl.DateTimeFormat('en', { timeZone: timezone })
+  } catch (cause) {
+    throw new UnknownZone(timezone, { cause })
+  }
+}
+
+function isRestricted (field: string | undefined): boolean {
+  return field !== undefined && !/^[*?]/.test(field)
+}

@@ -1,0 +1,92 @@
+import { Clock, type Alarm } from './clock.ts'
+import type { Duration } from './duration.ts'
+import { errorCodes } from './errors.ts'
+import { ticksOptions } from './options.ts'
+import { Every } from './schedule.ts'
+
+/** What `ticks` takes besides the period. */
+export interface TicksOptions {
+  /** Ends the iteration, quietly, when it aborts. */
+  signal?: AbortSignal | undefined
+}
+
+/**
+ * Ticks every `period`, for a loop inside a service: `for await (const _ of ticks('5s', { signal })) …`.
+ *
+ * The first tick comes one period after the call, and the others stand on a fixed grid from there. A turn of the loop that takes longer
+ * than a period finds one tick waiting, never more. The iteration ends when the signal aborts, or with `break`.
+ *
+ * Throws `FST_BG_INVALID_OPTION` for a period below 1 ms; `next()` rejects with it while another `next()` waits.
+ */
+export function ticks (period: Duration, options: TicksOptions = {}): AsyncIterableIterator<void> {
+  const { every, signal } = ticksOptions(period, options)
+  return new Ticks(every, signal)
+}
+
+type Step = IteratorResult<void, undefined>
+
+class Ticks implements AsyncIterableIterator<void, undefined> {
+  readonly #clock = new Clock()
+  readonly #origin: number
+  readonly #grid: Every
+  readonly #signal: AbortSignal | undefined
+  readonly #alarm: Alarm
+  #due: number
+  #over = false
+  /** Ends the wait of the one consumer. Nothing is armed while nobody waits. */
+  #waiting: ((step: Step) => void) | undefined
+
+  constructor (period: number, signal: AbortSignal | undefined) {
+    this.#origin = this.#clock.now()
+    this.#grid = new Every(period)
+    this.#signal = signal
+    this.#due = this.#next(this.#origin)
+    this.#alarm = { due: 0, place: -1, set: false, ring: now => { this.#tick(now) } }
+  }
+
+  [Symbol.asyncIterator] (): this { return this }
+
+  async next (): Promise<Step> {
+    if (this.#waiting !== undefined) {
+      throw new errorCodes.FST_BG_INVALID_OPTION('ticks(): next() was called while another next() waits. One consumer takes the ticks at a time: call ticks() once for each.')
+    }
+    if (this.#over || this.#signal?.aborted === true) return this.#end()
+    const now = this.#clock.now()
+    if (now >= this.#due) {
+      this.#due = this.#next(now)
+      return { done: false, value: undefined }
+    }
+    return await new Promise<Step>(resolve => {
+      this.#waiting = resolve
+      this.#clock.set(this.#alarm, this.#due)
+      this.#signal?.addEventListener('abort', this.#abort)
+    })
+  }
+
+  async return (): Promise<Step> {
+    return this.#end()
+  }
+
+  #next (now: number): number { return this.#grid.next(now, this.#origin) }
+
+  readonly #abort = (): void => { this.#end() }
+
+  #tick (now: number): void {
+    this.#due = this.#next(now)
+    this.#resolve({ done: false, value: undefined })
+  }
+
+  #end (): Step {
+    this.#over = true
+    const step: Step = { done: true, value: undefined }
+    this.#resolve(step)
+    return step
+  }
+
+  #resolve (step: Step): void {
+    this.#clock.cancel(this.#alarm)
+    this.#signal?.removeEventListener('abort', this.#abort)
+    this.#waiting?.(step)
+    this.#waiting = undefined
+  }
+}

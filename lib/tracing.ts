@@ -1,0 +1,21 @@
+import { tracingChannel, type TracingChannel } from 'node:diagnostics_channel'
+import type { FastifyInstance } from 'fastify'
+
+/** What the tracing channel `fastify-background-tasks:run` says of an attempt. */
+export interface RunTrace {
+  server: FastifyInstance
+  /** Name of the task. */
+  task: string
+  /** Id of the run. */
+  run: string
+  attempt: number
+}
+
+/** Start, end, asyncStart, asyncEnd and error of every attempt. */
+export const runChannel: TracingChannel<unknown, RunTrace> = tracingChannel<unknown, RunTrace>('fastify-background-tasks:run')
+
+/** Whether anyone listens: to trace for nobody would cost each run some microseconds. */
+export function isTraced (): boolean {
+  const { start, end, asyncStart, asyncEnd, error } = runChannel
+  return start.hasSubscribers || end.hasSubscribers || asyncStart.hasSubscribers || asyncEnd.hasSubscribers || error.hasSubscribers
+}
