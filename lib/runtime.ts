@@ -1,9 +1,8 @@
 import type { FastifyInstance } from 'fastify'
+import type { Attempt } from './attempt.ts'
 import { Clock } from './clock.ts'
 import { Deadline } from './deadline.ts'
 import { formatDuration } from './duration.ts'
-import type { Attempt } from './attempt.ts'
-import { show } from './check.ts'
 import { errorCodes } from './errors.ts'
 import type { Reason } from './execution.ts'
 import { exitWithFailure } from './exit.ts'
@@ -116,7 +115,7 @@ export class Runtime implements Surroundings {
   /** A crashed service never leaves a process that looks healthy, nor one that exits with 0. */
   #closeWith (name: string, thrown: unknown): void {
     const error = toError(thrown)
-    this.#errors.push(error === thrown ? error : new errorCodes.FST_BG_GAVE_UP(name, show(thrown), { cause: thrown }))
+    this.#errors.push(error === thrown ? error : new errorCodes.FST_BG_GAVE_UP(name, error.message, { cause: thrown }))
     exitWithFailure()
     // It rejects with the error, which has been logged.
     this.#server.close().then(undefined, () => {})
