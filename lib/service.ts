@@ -52,7 +52,8 @@ export class Service extends Task {
   protected override * conditions (): Iterable<Condition> {
     const { within } = this.options.restart
     const lasts = this.state === 'running' && this.surroundings.clock.wall() - (this.runs.oldest?.startedAt ?? 0) >= within
-    if (!lasts && this.#restarts.failures >= IN_A_ROW) yield { status: 'failing', reason: `failed ${this.#restarts.failures} times in a row` }
+    // One that was stopped or paused does not fail any more.
+    if (this.live && !lasts && this.#restarts.failures >= IN_A_ROW) yield { status: 'failing', reason: `failed ${this.#restarts.failures} times in a row` }
     for (const condition of super.conditions()) {
       if (!lasts || condition.status === 'failing') yield condition
     }
