@@ -236,7 +236,8 @@ export class Runtime implements Surroundings {
   async #finishClose (): Promise<void> {
     this.#beginClose()
     await this.#end([...this.#late])
-    this.deadline.clear()
+    // Also what waits for a handler that has ignored its signal: it must not keep the process.
+    this.clock.clear()
     const [error, ...more] = this.#errors
     if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed to stop`)
     if (error !== undefined) throw error

@@ -103,7 +103,7 @@ export abstract class Task implements BackgroundTask, Runner {
 
   stop (): Promise<void> {
     this.shutDown(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was stopped'), 0)
-    return this.ask('stop', async () => { await this.#down() })
+    return this.#patiently(this.ask('stop', async () => { await this.#down() }))
   }
 
   async cancel (runId: string): Promise<void> {
@@ -138,7 +138,7 @@ export abstract class Task implements BackgroundTask, Runner {
     if (this.surroundings.closing) return Promise.resolve()
     const up = this.live || this.starting
     if (up) this.shutDown(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was paused'), 0, 'paused')
-    return this.ask('pause', async () => {
+    return this.#patiently(this.ask('pause', async () => {
       if (this.#state === 'idle') {
         this.resumable = up
         this.enter('paused')
@@ -146,7 +146,7 @@ export abstract class Task implements BackgroundTask, Runner {
         this.resumable = true
         await this.#down()
       }
-    })
+    }))
   }
 
   resume (): Promise<void> {
@@ -269,15 +269,18 @@ export abstract class Task implements BackgroundTask, Runner {
   }
 
   async #down (): Promise<void> {
-    const { clock, patience } = this.surroundings
-    // A handler that waits for its own task's stop waits for itself. Time ends that.
+    const error = await this.end()
+    if (error !== undefined) throw error
+  }
+
+  /** Waits for `work`, though not for ever: a handler that waits for its own task's stop waits for itself. */
+  async #patiently (work: Promise<void>): Promise<void> {
+    const { clock, deadline, patience } = this.surroundings
     const limit = new Deadline(clock)
     limit.start(patience, () => { report.stopTimeout(this.log, this.name, formatDuration(patience)) })
-    const ending = this.end()
-    await limit.until(ending)
+    await limit.until(deadline.until(work))
     limit.clear()
-    const error = limit.passed ? undefined : await ending
-    if (error !== undefined) throw error
+    if (!limit.passed && !deadline.passed) await work
   }
 
   async #end (): Promise<Error | undefined> {

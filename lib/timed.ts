@@ -141,7 +141,9 @@ export class TimedTask extends Task implements TickerListener {
 
   #want (wanted: Wanted, later: boolean): void {
     const { overlap } = this.options
-    if (!this.active || overlap === 'allow') this.#run(wanted, later)
+    // A run that began now would outlive the stop that waits for the others.
+    if (this.state === 'stopping') this.#skip(wanted)
+    else if (!this.active || overlap === 'allow') this.#run(wanted, later)
     else if (overlap === 'wait' && this.#pending === undefined) this.#pending = wanted
     else this.#skip(wanted)
   }
