@@ -81,10 +81,9 @@ export function check<C extends Record<string, Check<unknown>>> (where: string, 
     try {
       checked[key] = checkOf(value)
     } catch (error) {
-      if (error instanceof Wrong) throw invalid(`${where}: option "${key}" ${error.message}.`)
-      // Of an option that is an object itself.
-      if (error instanceof errorCodes.FST_BG_INVALID_OPTION) throw invalid(`${where}: ${error.message}`)
-      throw error
+      const { message } = error as Error
+      // Else it is of an option that is an object itself, and says which of its own.
+      throw invalid(error instanceof Wrong ? `${where}: option "${key}" ${message}.` : `${where}: ${message}`)
     }
   }
   return checked as { [K in keyof C]?: ReturnType<C[K]> }

@@ -2,8 +2,8 @@ import { Cron, type CronOptions } from 'croner'
 
 /** Ticks at the times that a cron expression names. Times are milliseconds since the epoch. */
 export interface CronPattern {
-  /** The first tick after `time`; undefined if there is none. */
-  next (time: number): number | undefined
+  /** The first tick after `time`; Infinity if there is none. */
+  next (time: number): number
   /** The last tick before `time`; undefined if there is none. */
   previous (time: number): number | undefined
   /** Whether the day of the month and the day of the week are both restricted, so that either matches. */
@@ -43,7 +43,7 @@ class CronerPattern implements CronPattern {
   readonly #cron: Cron
   /** Between `from` and `next` there is no tick: most tasks that share an expression ask about the same stretch. */
   #from = Infinity
-  #next: number | undefined
+  #next = -Infinity
 
   constructor (text: string, timezone: string | undefined, now: number) {
     this.text = text
@@ -63,13 +63,13 @@ class CronerPattern implements CronPattern {
       ...(timezone !== undefined && { timezone })
     })
     // An impossible date parses, and has no tick.
-    if (this.next(now) === undefined) throw new Error('no date ever matches it')
+    if (this.next(now) === Infinity) throw new Error('no date ever matches it')
   }
 
-  next (time: number): number | undefined {
-    if (this.#next !== undefined && time >= this.#from && time < this.#next) return this.#next
+  next (time: number): number {
+    if (time >= this.#from && time < this.#next) return this.#next
     this.#from = time
-    this.#next = this.#cron.nextRun(new Date(time))?.getTime()
+    this.#next = Number(this.#cron.nextRun(new Date(time)) ?? Infinity)
     return this.#next
   }
 

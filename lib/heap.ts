@@ -78,10 +78,10 @@ export class Heap<E extends Entry> {
     return this.#entries.filter(entry => entry.set)
   }
 
+  /** Takes out the first, of a heap that is not empty. */
   #pop (): void {
-    const [top] = this.#entries
-    const last = this.#entries.pop()
-    if (top === undefined || last === undefined) return
+    const top = this.#entries[0] as E
+    const last = this.#entries.pop() as E
     top.place = -1
     if (last === top) return
     this.#put(last, 0)

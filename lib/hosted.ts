@@ -2,7 +2,6 @@ import type { FastifyInstance } from 'fastify'
 import type { Attempt } from './attempt.ts'
 import { formatDuration } from './duration.ts'
 import { errorCodes } from './errors.ts'
-import type { Execution } from './execution.ts'
 import type { HostedOptions } from './options.ts'
 import { report, toError } from './report.ts'
 import type { RunResult } from './run.ts'
@@ -14,7 +13,6 @@ export class HostedService extends Task {
   readonly #options: HostedOptions
   /** Whether `start` has succeeded, so that `stop` is due. */
   #started = false
-  #last: { execution: Execution, ended: Promise<RunResult> } | undefined
 
   constructor (name: string, owner: FastifyInstance, options: HostedOptions, surroundings: Surroundings) {
     super(name, owner, options, surroundings)
@@ -36,7 +34,7 @@ export class HostedService extends Task {
     }
     let timedOut = false
     const { execution, ended } = this.runs.launch(start, (attempt, result) => { this.#startSettled(attempt, result, timedOut) }, { id, later: true })
-    this.#last = { execution, ended }
+    this.last = { execution, ended }
     const result = await new Promise<RunResult | undefined>(resolve => {
       const limit = this.surroundings.clock.after(startTimeout, () => {
         timedOut = true
@@ -51,10 +49,6 @@ export class HostedService extends Task {
     })
     if (result === undefined) throw new errorCodes.FST_BG_START_TIMEOUT(this.name, formatDuration(startTimeout))
     if (result.outcome !== 'succeeded') throw toError(result.error)
-  }
-
-  protected ran (id: string): Promise<RunResult> | undefined {
-    return this.#last?.execution.attempt.id === id ? this.#last.ended : undefined
   }
 
   protected async finish (): Promise<Error | undefined> {

@@ -239,8 +239,8 @@ let last: TimedOptions | undefined
 /** The same object for options that say the same as those before: tasks that come by the thousand are declared alike. */
 function alike (options: TimedOptions): TimedOptions {
   const before: Record<string, unknown> = { ...last }
-  if (Object.entries(options).some(([key, value]) => before[key] !== value)) last = options
-  return last ?? options
+  if (last === undefined || Object.entries(options).some(([key, value]) => before[key] !== value)) last = options
+  return last
 }
 
 /** Checks the arguments of `ticks()`. Throws `FST_BG_INVALID_OPTION`. */

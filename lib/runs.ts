@@ -75,8 +75,7 @@ export class Runs {
 
   /** The one that has been active for longest. */
   get oldest (): Execution | undefined {
-    const [oldest] = this.#active?.keys() ?? []
-    return oldest
+    return this.#active?.keys().next().value
   }
 
   /** Those that have ended, the newest first. */

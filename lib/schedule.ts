@@ -9,8 +9,8 @@ export interface Schedule {
   readonly wall: boolean
   /** How many ticks one may look at in a row before it is felt: a cron tick takes 50 µs. */
   readonly looks: number
-  /** The first tick after `time`; undefined if there is none. */
-  next (time: number, origin: number): number | undefined
+  /** The first tick after `time`; Infinity if there is none. */
+  next (time: number, origin: number): number
   /** The last tick before `time`; undefined if there is none. */
   previous (time: number, origin: number): number | undefined
 }
@@ -51,6 +51,6 @@ export class ByCron implements Schedule {
     this.pattern = pattern
   }
 
-  next (time: number): number | undefined { return this.pattern.next(time) }
+  next (time: number): number { return this.pattern.next(time) }
   previous (time: number): number | undefined { return this.pattern.previous(time) }
 }

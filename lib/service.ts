@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Attempt } from './attempt.ts'
 import type { Timer } from './clock.ts'
 import { isGiveUp } from './errors.ts'
-import type { Execution, Reason } from './execution.ts'
+import type { Reason } from './execution.ts'
 import { IN_A_ROW, type Condition } from './health.ts'
 import type { ServiceOptions } from './options.ts'
 import { report } from './report.ts'
@@ -19,7 +19,8 @@ export class Service extends Task {
   declare readonly options: ServiceOptions
   readonly #handler: TaskHandler
   readonly #restarts: Restarts
-  #last: { execution: Execution, ended: Promise<RunResult> } | undefined
+  /** When the life that runs has begun. */
+  #began = 0
   /** Armed in backoff. */
   #restart: Timer | undefined
 
@@ -43,15 +44,11 @@ export class Service extends Task {
     this.#live(id)
   }
 
-  protected ran (id: string): Promise<RunResult> | undefined {
-    return this.#last?.execution.attempt.id === id ? this.#last.ended : undefined
-  }
-
   protected async finish (): Promise<undefined> {}
 
   protected override * conditions (): Iterable<Condition> {
     const { within } = this.options.restart
-    const lasts = this.state === 'running' && this.surroundings.clock.wall() - (this.runs.oldest?.startedAt ?? 0) >= within
+    const lasts = this.state === 'running' && this.surroundings.clock.now() - this.#began >= within
     // One that was stopped or paused does not fail any more.
     if (this.live && !lasts && this.#restarts.failures >= IN_A_ROW) yield { status: 'failing', reason: `failed ${this.#restarts.failures} times in a row` }
     for (const condition of super.conditions()) {
@@ -61,7 +58,8 @@ export class Service extends Task {
 
   #live (id?: string): void {
     this.enter('running')
-    this.#last = this.runs.launch(this.#handler, (attempt, result) => { this.#settled(attempt, result) }, {
+    this.#began = this.surroundings.clock.now()
+    this.last = this.runs.launch(this.#handler, (attempt, result) => { this.#settled(attempt, result) }, {
       id, later: true, always: true, timeout: this.options.timeout
     })
   }

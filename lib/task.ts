@@ -4,7 +4,7 @@ import { invalid, show } from './check.ts'
 import { Deadline } from './deadline.ts'
 import { formatDuration } from './duration.ts'
 import { errorCodes } from './errors.ts'
-import { skipped, type Reason } from './execution.ts'
+import { skipped, type Execution, type Reason } from './execution.ts'
 import type { BackgroundTask, RunRecord, TaskKind, TaskStats } from './handle.ts'
 import { worst, type Condition } from './health.ts'
 import type { SharedOptions } from './options.ts'
@@ -37,6 +37,8 @@ export abstract class Task implements BackgroundTask, Runner {
   #rest: 'stopped' | 'paused' = 'stopped'
   /** Whether to start on `resume`: it was up when it was paused, or was to be started since. */
   protected resumable = false
+  /** The run that a life began with. */
+  protected last: { execution: Execution, ended: Promise<RunResult> } | undefined
   #asked: { what: Ask, done: Promise<void> } | undefined
   #ending: Promise<Error | undefined> | undefined
   #removed = false
@@ -102,8 +104,13 @@ export abstract class Task implements BackgroundTask, Runner {
   }
 
   stop (): Promise<void> {
-    this.shutDown(new errorCodes.FST_BG_CANCELLED(this.name, 'the task was stopped'), 0)
-    return this.#patiently(this.ask('stop', async () => { await this.#down() }))
+    const reason = new errorCodes.FST_BG_CANCELLED(this.name, 'the task was stopped')
+    // At once, and again in its turn: what was asked before may have changed things since.
+    this.shutDown(reason, 0)
+    return this.#patiently(this.ask('stop', async () => {
+      this.shutDown(reason, 0)
+      await this.#down()
+    }))
   }
 
   async cancel (runId: string): Promise<void> {
@@ -165,7 +172,9 @@ export abstract class Task implements BackgroundTask, Runner {
     return this.handle((id, settle) => {
       if (this.#state === 'paused') this.enter('idle')
       const ended = async (error?: unknown): Promise<void> => {
-        settle(await this.ran(id) ?? { ...skipped, outcome: 'cancelled', error })
+        // None where a stop has overtaken the start.
+        const begun = this.last?.execution.attempt.id === id
+        settle(begun ? await this.last?.ended as RunResult : { ...skipped, outcome: 'cancelled', error })
       }
       this.#start(id).then(async () => { await ended() }, ended)
     })
@@ -208,9 +217,6 @@ export abstract class Task implements BackgroundTask, Runner {
 
   /** Begins a life; its first run has the given id. */
   protected abstract begin (id?: string): Promise<void>
-
-  /** How the run with that id ended, if there was one. */
-  protected abstract ran (id: string): Promise<RunResult> | undefined
 
   /** The last work of a life: what runs has ended, or the deadline has passed. Resolves with its error; never rejects. */
   protected abstract finish (): Promise<Error | undefined>

@@ -91,7 +91,6 @@ export class Ticker implements Alarm {
   get nextAt (): Date | undefined {
     const [put] = this.#delayed?.keys() ?? []
     if (put !== undefined) return this.#date(put)
-    if (!this.set) return undefined
     const from = this.due
     if (this.#sought?.from !== from) this.#sought = { from, found: this.#search(from, 1)[0] }
     return this.#sought.found === undefined ? undefined : [this.#date(this.#sought.found)].find(isValid)
@@ -100,7 +99,7 @@ export class Ticker implements Alarm {
   /** The next `count` due times that are not excluded; fewer where they are not found within reach. */
   next (count: number): Date[] {
     const put = [...this.#delayed?.keys() ?? []].slice(0, count)
-    const dues = this.set ? this.#search(this.due, count - put.length) : []
+    const dues = this.#search(this.due, count - put.length)
     return [...put, ...dues].map(due => this.#date(due)).filter(isValid)
   }
 
@@ -109,7 +108,7 @@ export class Ticker implements Alarm {
     this.#rung = now
     const { due } = this
     const following = this.#next(due)
-    const alone = following === undefined || following > now
+    const alone = following > now
     const next = alone ? following : this.#next(now)
     this.#plan(next)
     const putOff = due + (this.#options.jitter > 0 ? Math.random() * this.#options.jitter : 0) - now
@@ -127,8 +126,8 @@ export class Ticker implements Alarm {
   #search (from: number, count: number): number[] {
     const dues: number[] = []
     if (count === 0) return dues
-    let due: number | undefined = from
-    for (let looks = this.#options.schedule.looks; due !== undefined && looks > 0; looks--) {
+    let due = from
+    for (let looks = this.#options.schedule.looks; looks > 0; looks--) {
       // Not a step further than was asked for: it would cost, and move the shared pattern's memory away from now.
       if (!this.#isOut(due) && dues.push(due) === count) break
       due = this.#next(due)
@@ -136,7 +135,7 @@ export class Ticker implements Alarm {
     return dues
   }
 
-  #next (time: number): number | undefined { return this.#options.schedule.next(time, this.#origin) }
+  #next (time: number): number { return this.#options.schedule.next(time, this.#origin) }
 
   #previous (time: number): number | undefined { return this.#options.schedule.previous(time, this.#origin) }
 
@@ -144,8 +143,7 @@ export class Ticker implements Alarm {
     return this.#options.schedule.wall ? this.#clock.wall() : this.#clock.now()
   }
 
-  #plan (due: number | undefined): void {
-    if (due === undefined) return
+  #plan (due: number): void {
     if (this.#options.schedule.wall) this.#clock.setWall(this, due)
     else this.#clock.set(this, due)
   }
@@ -169,7 +167,7 @@ export class Ticker implements Alarm {
     }))
   }
 
-  #missed (oldest: number, next: number | undefined): void {
+  #missed (oldest: number, next: number): void {
     switch (this.#options.misfire) {
       case 'skip':
         return
@@ -187,12 +185,12 @@ export class Ticker implements Alarm {
   }
 
   /** Finds the ticks from `oldest` up to `next`, less the excluded: the last ones, latest first, and how many there are. */
-  #gather (oldest: number, next: number | undefined, done: (dues: number[], count: number) => void): void {
+  #gather (oldest: number, next: number, done: (dues: number[], count: number) => void): void {
     const life = this.#life
     const dues: number[] = []
     let count = 0
     let looks = 0
-    let due = this.#previous(next ?? this.#now() + 1)
+    let due = this.#previous(next)
     const look = (): void => {
       if (life !== this.#life) return
       do {

@@ -135,8 +135,6 @@ export class TimedTask extends Task implements TickerListener {
     if (this.options.immediate) this.#want({ dueAt: new Date(clock.wall()), missed: 0 }, true)
   }
 
-  protected ran (): undefined {}
-
   protected async finish (): Promise<undefined> {}
 
   #want (wanted: Wanted, later: boolean): void {
