@@ -12,6 +12,7 @@ export interface Backoff {
 
 /** The wait before try `n`, where 0 is the first that is not the original, in milliseconds. */
 export function backoff (n: number, { delay, factor, maxDelay, jitter }: Backoff, random: () => number = Math.random): number {
-  const ms = Math.min(delay * factor ** n, maxDelay)
+  // The power is kept finite: 0 times Infinity is no number, and no time to wait for.
+  const ms = Math.min(delay * Math.min(factor ** n, Number.MAX_VALUE), maxDelay)
   return jitter ? ms * (0.5 + random() / 2) : ms
 }

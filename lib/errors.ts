@@ -69,7 +69,7 @@ export const errorCodes = {
     500
   ),
   /** A task was given up; what was thrown is the `cause`. */
-  FST_BG_GAVE_UP: createError<'FST_BG_GAVE_UP', 500, [name: string, why: string, cause: { cause: unknown }]>(
+  FST_BG_GAVE_UP: createError<'FST_BG_GAVE_UP', 500, [name: string, why: string, cause?: { cause: unknown }]>(
     'FST_BG_GAVE_UP',
     'Background task "%s" was given up: %s.',
     500

@@ -71,7 +71,9 @@ export class Execution {
     const began = now()
     for (let tries = 0; ; tries++) {
       const result = await this.#once()
-      const again = result.outcome === 'failed' && this.#reason === undefined && !isGiveUp(result.error)
+      // Asked to end, and past its time limit before: that it rejects is no failure any more.
+      if (result.outcome === 'failed' && this.#reason !== undefined) return { ...result, outcome: 'cancelled', duration: now() - began }
+      const again = result.outcome === 'failed' && !isGiveUp(result.error)
       if (!again || retry === undefined || tries >= retry.limit) return { ...result, duration: now() - began }
       const delay = backoff(tries, retry)
       this.#options.retrying?.(this.#attempt, result, delay)

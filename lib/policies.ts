@@ -1,4 +1,4 @@
-import { boolean, check, duration, oneOf, wrong, type Check } from './check.ts'
+import { boolean, check, duration, oneOf, positiveDuration, wrong, type Check } from './check.ts'
 import type { RetryOptions } from './execution.ts'
 import type { RestartOptions } from './restarts.ts'
 import type { OnGiveUp } from './run.ts'
@@ -23,7 +23,7 @@ const backoffChecks = { delay: duration, factor, maxDelay: duration, jitter: boo
 export const restart: Check<RestartOptions> = value => {
   if (typeof value === 'string') return { ...restarts, when: when(value) }
   if (!isObject(value)) throw wrong("'never', 'on-failure', 'always', or an object with when, limit, within, delay, factor, maxDelay, jitter", value)
-  return ordered('restart', value, { ...restarts, ...check('restart', value, { when, limit, within: duration, ...backoffChecks }) })
+  return ordered(restarts, check('restart', value, { when, limit, within: positiveDuration, ...backoffChecks }))
 }
 
 export const retry: Check<RetryOptions | undefined> = value => {
@@ -31,7 +31,7 @@ export const retry: Check<RetryOptions | undefined> = value => {
   if (!isObject(value)) throw wrong('a number of further attempts, or an object with limit, delay, factor, maxDelay, jitter', value)
   const { limit: given, ...options } = check('retry', value, { limit, ...backoffChecks })
   if (given === undefined) throw wrong('an object with a limit, the number of further attempts', value)
-  return ordered('retry', value, { ...retries, limit: given, ...options })
+  return ordered({ ...retries, limit: given }, options)
 }
 
 export const givenUp: Check<OnGiveUp> = value => {
@@ -44,9 +44,11 @@ function isObject (value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** A maximum below the delay is a mistake where both are given; else the one that is given rules. */
-function ordered<T extends { delay: number, maxDelay: number }> (name: string, given: object, options: T): T {
+/** The defaults with what is given. Where only one of `delay` and `maxDelay` is given, it rules; both are a mistake if they contradict. */
+function ordered<T extends { delay: number, maxDelay: number }> (defaults: T, given: Partial<T>): T {
+  const options = { ...defaults, ...given }
   if (options.maxDelay >= options.delay) return options
-  if ('maxDelay' in given) throw wrong(`an object whose maxDelay is not below its delay (${options.delay} ms)`, { maxDelay: options.maxDelay })
-  return { ...options, maxDelay: options.delay }
+  if (given.maxDelay === undefined) return { ...options, maxDelay: options.delay }
+  if (given.delay === undefined) return { ...options, delay: options.maxDelay }
+  throw wrong(`an object whose maxDelay is not below its delay (${options.delay} ms)`, { maxDelay: options.maxDelay })
 }

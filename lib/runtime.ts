@@ -239,7 +239,7 @@ export class Runtime implements Surroundings {
     // Also what waits for a handler that has ignored its signal: it must not keep the process.
     this.clock.clear()
     const [error, ...more] = this.#errors
-    if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed to stop`)
+    if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed`)
     if (error !== undefined) throw error
   }
 }

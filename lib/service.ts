@@ -1,7 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import type { Attempt } from './attempt.ts'
 import type { Timer } from './clock.ts'
-import { isGiveUp } from './errors.ts'
+import { formatDuration } from './duration.ts'
+import { errorCodes, isGiveUp } from './errors.ts'
 import type { Reason } from './execution.ts'
 import { IN_A_ROW, type Condition } from './health.ts'
 import type { ServiceOptions } from './options.ts'
@@ -66,7 +67,7 @@ export class Service extends Task {
 
   #settled (attempt: Attempt, result: RunResult): void {
     const failed = result.outcome === 'failed'
-    this.#restarts.ended(result.duration, failed)
+    this.#restarts.ended(this.surroundings.clock.now() - this.#began, failed)
     if (this.state === 'stopping') {
       if (failed) this.#giveUp(attempt, result)
       else report.serviceStopped(this.log, this.name, attempt, result)
@@ -92,7 +93,9 @@ export class Service extends Task {
     const { clock } = this.surroundings
     const delay = this.#restarts.next(clock.now())
     if (delay === undefined) {
-      this.#giveUp(attempt, result)
+      const { limit, within } = this.options.restart
+      const error = result.outcome === 'failed' ? result.error : new errorCodes.FST_BG_GAVE_UP(this.name, `it returned, after ${limit} restarts within ${formatDuration(within)}`)
+      this.#giveUp(attempt, { ...result, error })
       return
     }
     if (result.outcome === 'failed') report.serviceFails(this.log, this.name, attempt, result, this.#restarts.failures, delay)

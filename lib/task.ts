@@ -294,6 +294,8 @@ export abstract class Task implements BackgroundTask, Runner {
     const error = await this.finish()
     this.#ending = undefined
     if (this.#state === 'stopping' && error !== undefined) this.enter('failed')
+    // A run that was triggered since goes on beside the task that has stopped.
+    if (this.#state === 'stopping' && !this.exclusive && !this.surroundings.deadline.passed) this.enter(this.#rest)
     this.runEnded()
     return error
   }

@@ -107,7 +107,7 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   excludeFailed (dueAt: Date, error: unknown): void {
-    this.#run({ dueAt, missed: 0 }, false, () => { throw error })
+    this.#run({ dueAt, missed: 0 }, false, () => { throw error }, { timeout: undefined, retry: undefined })
   }
 
   protected override * conditions (): Iterable<Condition> {
@@ -139,15 +139,12 @@ export class TimedTask extends Task implements TickerListener {
 
   #want (wanted: Wanted, later: boolean): void {
     const { overlap } = this.options
-    // A run that began now would outlive the stop that waits for the others.
-    if (this.state === 'stopping') this.#skip(wanted)
-    else if (!this.active || overlap === 'allow') this.#run(wanted, later)
+    if (!this.active || overlap === 'allow') this.#run(wanted, later)
     else if (overlap === 'wait' && this.#pending === undefined) this.#pending = wanted
     else this.#skip(wanted)
   }
 
-  #run ({ dueAt, missed, handle }: Wanted, later: boolean, handler = this.#handler): void {
-    const { timeout, retry } = this.options
+  #run ({ dueAt, missed, handle }: Wanted, later: boolean, handler = this.#handler, { timeout, retry }: Pick<TimedOptions, 'timeout' | 'retry'> = this.options): void {
     if (this.state === 'idle' || this.state === 'backoff') this.enter('running')
     const { execution } = this.runs.launch(handler, (attempt, result) => {
       this.#settled(attempt, result)
@@ -170,7 +167,7 @@ export class TimedTask extends Task implements TickerListener {
 
   #settled (attempt: Attempt, result: RunResult): void {
     if (result.outcome === 'failed') this.surroundings.giveUp(this, attempt, result)
-    else lineOf(attempt, result)(this.log, this.name, attempt, result)
+    else this.#lineOf(attempt, result)(this.log, this.name, attempt, result)
     if (this.active) return
     this.#skips = 0
     if (this.state === 'running' || this.state === 'backoff') this.enter('idle')
@@ -205,9 +202,9 @@ export class TimedTask extends Task implements TickerListener {
     }
     this.#pending = undefined
   }
-}
 
-function lineOf (attempt: Attempt, { outcome }: RunResult): RunReport {
-  if (outcome === 'succeeded') return report.runSucceeded
-  return attempt.begun && attempt.reason?.code === 'FST_BG_SHUTDOWN' ? report.runCutShort : report.runCancelled
+  #lineOf (attempt: Attempt, { outcome }: RunResult): RunReport {
+    if (outcome === 'succeeded') return report.runSucceeded
+    return attempt.begun && this.surroundings.closing ? report.runCutShort : report.runCancelled
+  }
 }

@@ -23,7 +23,7 @@ if (!existsSync(join(root, 'dist/lib/index.js'))) throw new Error('dist/ is miss
 t.test('require() gives what import gives', async t => {
   const imported = await import('fastify-background-tasks')
   const required: typeof imported = require(name)
-  t.same(Object.keys(required).filter(key => key !== '__esModule').sort(), ['backgroundTasks', 'default', 'errorCodes'])
+  t.same(Object.keys(required).filter(key => key !== '__esModule').sort(), ['GiveUp', 'backgroundTasks', 'default', 'errorCodes', 'ticks'])
   t.equal(required.default, imported.default)
   t.equal(required.backgroundTasks, imported.backgroundTasks)
   t.equal(required.default, required.backgroundTasks, 'the default export has a name, too')
