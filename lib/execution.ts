@@ -61,6 +61,8 @@ export class Execution {
     this.#reason ??= reason
     this.#attempt.abort(reason)
     this.#wake?.()
+    // Of no more use, and it would outlive the close of a server whose handler hangs.
+    if (reason.code === 'FST_BG_SHUTDOWN') this.#limit?.cancel()
   }
 
   /** Runs it to its end; never rejects. */

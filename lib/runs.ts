@@ -84,12 +84,12 @@ export class Runs {
   /** The last one that has ended, and was not skipped. */
   get newest (): RunRecord | undefined { return this.#history?.findLast(({ outcome }) => outcome !== 'skipped') }
 
-  /** Whether one goes on past its time limit. */
-  get stuck (): boolean {
-    for (const { stuck } of this.#active?.keys() ?? []) {
-      if (stuck) return true
+  /** The first that goes on past its time limit. */
+  get stuck (): Execution | undefined {
+    for (const execution of this.#active?.keys() ?? []) {
+      if (execution.stuck) return execution
     }
-    return false
+    return undefined
   }
 
   /** Runs `handler` to the end of its last attempt. `settled` hears how it ended before anyone who waits for that. */

@@ -35,6 +35,8 @@ export class Runtime implements Surroundings {
   readonly #server: FastifyInstance
   readonly #options: PluginOptions
   readonly #late = new Set<Task>()
+  /** The removed ones that have not ended. */
+  readonly #leaving = new Set<Task>()
   /** The tasks that are declared together beyond OWN_HOOKS, on one owner and in one go, so that nothing comes in between: they share hooks. */
   #together: { owner: FastifyInstance, tasks: Task[] } | undefined
   readonly #errors: Error[] = []
@@ -102,7 +104,14 @@ export class Runtime implements Surroundings {
     // Not another one that has its name since.
     if (this.tasks.get(task.name) === task) this.tasks.delete(task.name)
     this.#late.delete(task)
+    if (!task.active) return
+    // A handler that ignores its signal: close waits for it, as for any other.
+    this.#leaving.add(task)
+    void task.idle().then(() => { this.#leaving.delete(task) })
   }
+
+  /** All tasks that may have to be stopped. */
+  get #all (): Task[] { return [...this.#leaving, ...this.tasks.values()] }
 
   giveUp (task: GivenUp, attempt: Attempt, result: RunResult): void {
     const { onGiveUp } = task.options
@@ -206,12 +215,12 @@ export class Runtime implements Surroundings {
     const reason = new errorCodes.FST_BG_SHUTDOWN()
     this.deadline.start(shutdownTimeout, () => { this.#expire(reason) })
     // Every run hears of the close well before the deadline, whatever grace was asked for.
-    for (const task of this.tasks.values()) task.shutDown(reason, Math.min(task.options.grace, shutdownTimeout * 3 / 4))
+    for (const task of this.#all) task.shutDown(reason, Math.min(task.options.grace, shutdownTimeout * 3 / 4))
   }
 
   /** The deadline's own work: it does not wait for an onClose hook, which an open HTTP stream can hold back for ever. */
   #expire (reason: Reason): void {
-    const up = [...this.tasks.values()].filter(task => !task.down)
+    const up = this.#all.filter(task => !task.down)
     if (up.length > 0) {
       const limit = formatDuration(this.#options.shutdownTimeout)
       const names = up.map(task => `"${task.name}" (${task.active ? 'still runs' : 'waits for its stop, behind these or open connections'})`)
@@ -235,9 +244,8 @@ export class Runtime implements Surroundings {
 
   async #finishClose (): Promise<void> {
     this.#beginClose()
-    await this.#end([...this.#late])
-    // Also what waits for a handler that has ignored its signal: it must not keep the process.
-    this.clock.clear()
+    await this.#end([...this.#leaving, ...this.#late])
+    this.deadline.clear()
     const [error, ...more] = this.#errors
     if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed`)
     if (error !== undefined) throw error

@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import assert from 'node:assert'
 import { randomUUID } from 'node:crypto'
 import { invalid, show } from './check.ts'
 import { Deadline } from './deadline.ts'
@@ -39,7 +40,7 @@ export abstract class Task implements BackgroundTask, Runner {
   protected resumable = false
   /** The run that a life began with. */
   protected last: { execution: Execution, ended: Promise<RunResult> } | undefined
-  #asked: { what: Ask, done: Promise<void> } | undefined
+  #asked: { what: Ask, done: Promise<void>, overtake (): void } | undefined
   #ending: Promise<Error | undefined> | undefined
   #removed = false
   #log: FastifyBaseLogger | undefined
@@ -136,7 +137,8 @@ export abstract class Task implements BackgroundTask, Runner {
   /** What is wrong with it. */
   protected * conditions (): Iterable<Condition> {
     if (this.#state === 'failed') yield { status: 'failing', reason: 'failed for good' }
-    if (this.runs.stuck) yield { status: 'failing', reason: `run ${this.runs.oldest?.attempt.id} goes on past its timeout` }
+    const { stuck } = this.runs
+    if (stuck !== undefined) yield { status: 'failing', reason: `run ${stuck.attempt.id} goes on past its timeout` }
     if (this.#state === 'backoff') yield { status: 'degraded', reason: 'failed, and waits for the next attempt' }
     if (this.lastRun?.outcome === 'failed') yield { status: 'degraded', reason: 'the last run failed' }
   }
@@ -224,18 +226,21 @@ export abstract class Task implements BackgroundTask, Runner {
   /** The one way to change the state. */
   protected enter (next: TaskState): void {
     const allowed: readonly TaskState[] = transitions[this.#state]
-    if (!allowed.includes(next)) throw new Error(`task "${this.name}" cannot go from ${this.#state} to ${next}`)
+    assert(allowed.includes(next), `task "${this.name}" cannot go from ${this.#state} to ${next}`)
     this.#state = next
   }
 
-  /** Does `work` after what was asked before. Its argument tells whether something else has been asked since. */
-  protected ask (what: Ask, work: (overtaken: () => boolean) => Promise<void>): Promise<void> {
+  /** Does `work` after what was asked before. Its arguments tell whether something else has been asked since, and when it is. */
+  protected ask (what: Ask, work: (overtaken: () => boolean, overtaking: Promise<void>) => Promise<void>): Promise<void> {
     const before = this.#asked
     if (before?.what === what) return before.done
-    const asked = { what, done: Promise.resolve() }
+    before?.overtake()
+    let overtake!: () => void
+    const overtaking = new Promise<void>(resolve => { overtake = resolve })
+    const asked = { what, done: Promise.resolve(), overtake }
     this.#asked = asked
     const overtaken = (): boolean => this.#asked !== asked
-    const done = before === undefined ? work(overtaken) : before.done.catch(() => {}).then(async () => { await work(overtaken) })
+    const done = before === undefined ? work(overtaken, overtaking) : before.done.catch(() => {}).then(async () => { await work(overtaken, overtaking) })
     asked.done = done.finally(() => { if (!overtaken()) this.#asked = undefined })
     return asked.done
   }
@@ -261,11 +266,12 @@ export abstract class Task implements BackgroundTask, Runner {
 
   async #start (id: string | undefined): Promise<void> {
     this.refuse('started')
-    await this.ask('start', async overtaken => {
-      // A life begins only after the one before it has ended, even where that ignores its signal.
-      while (!this.live && (this.#ending !== undefined || (this.exclusive && this.active))) {
-        await this.#ending
-        if (this.exclusive) await this.runs.ended()
+    await this.ask('start', async (overtaken, overtaking) => {
+      const { deadline } = this.surroundings
+      // A life begins only after the one before it has ended, even where that ignores its signal. Neither what is asked meanwhile nor
+      // the close waits for that.
+      while (!this.live && (this.#ending !== undefined || (this.exclusive && this.active)) && !overtaken() && !deadline.passed) {
+        await deadline.until(Promise.race([Promise.all([this.#ending, this.exclusive ? this.runs.ended() : undefined]), overtaking]))
       }
       this.refuse('started')
       if (this.live || overtaken()) return

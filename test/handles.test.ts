@@ -636,6 +636,27 @@ t.test('a timed task that is started while it stops starts when what it stops ha
   t.equal(task.state, 'idle')
 })
 
+t.test('a stop resolves within shutdownTimeout also where a start waits for a life that hangs', async t => {
+  const clock = fake(t)
+  const { app } = await build(t, { shutdownTimeout: '2s' })
+  const { handler, gate, runs } = hanging()
+  const task = app.addBackgroundTask('a', handler)
+  await app.ready()
+  await turns()
+  const first = task.stop()
+  await clock.tickAsync(2_000)
+  await first
+  const started = task.start()
+  t.notOk(await settled(started), 'a start waits for the life before, as long as it takes')
+  const second = task.stop()
+  await clock.tickAsync(2_000)
+  t.ok(await settled(second), 'a stop does not')
+  gate.resolve()
+  await started
+  t.equal(task.state, 'stopped')
+  t.equal(runs.length, 1)
+})
+
 // drain
 
 t.test('drain resolves at once when nothing runs, whatever services do', async t => {
@@ -902,4 +923,61 @@ t.test('a run that goes on past its timeout is a failure until it ends', async t
   gate.resolve()
   await turns()
   t.same(await health(app), ['ok'], 'what resolves has succeeded')
+})
+
+t.test('the run past its timeout is the one that is named', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const { handler, gate } = hanging()
+  const task: BackgroundTask = app.addBackgroundTask('a', { every: '1h', overlap: 'allow', timeout: '10s', retry: { limit: 1, delay: '1s', jitter: false } }, async run => {
+    if (run.id === older.id && run.attempt === 1) throw error
+    await handler(run)
+  })
+  await app.ready()
+  // Its second attempt is younger than the other run.
+  const older = task.trigger()
+  const stuck = task.trigger()
+  await turns()
+  await clock.tickAsync(10_000)
+  t.same(await health(app), ['failing', `a failing: run ${stuck.id} goes on past its timeout`])
+  gate.resolve()
+  await turns()
+})
+
+t.test('a start that waits for a life that hangs is refused when close is over', async t => {
+  const clock = fake(t)
+  const { app } = await build(t, { shutdownTimeout: '2s' })
+  const { handler, gate } = hanging()
+  const task = app.addBackgroundTask('a', handler)
+  await app.ready()
+  await turns()
+  void task.stop()
+  const started = rejection(task.start())
+  const closed = app.close()
+  await turns(10)
+  await clock.tickAsync(2_000)
+  await closed
+  t.equal((await started).code, 'FST_BG_CLOSING')
+  gate.resolve()
+})
+
+t.test('close waits for the run of a removed task that hangs, and names it', async t => {
+  const clock = fake(t)
+  const { app, lines } = await build(t, { shutdownTimeout: '2s' })
+  await app.ready()
+  const { handler, gate } = hanging()
+  const task = app.addBackgroundTask('a', handler)
+  await turns()
+  const removed = task.remove()
+  await clock.tickAsync(2_000)
+  await removed
+  app.addBackgroundTask('a', { stop () {} })
+  await turns()
+  const closed = app.close()
+  t.notOk(await settled(closed))
+  await turns(10)
+  await clock.tickAsync(2_000)
+  await closed
+  t.match(linesOf(lines, 'error', /^shutdown deadline passed$/), [{ tasks: ['a'] }])
+  gate.resolve()
 })

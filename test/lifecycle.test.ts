@@ -942,3 +942,22 @@ t.test('a start() that waits for the life before rejects with FST_BG_CLOSING whe
   await Promise.all([stopped, closed])
   t.equal(await outcome, 'FST_BG_CLOSING')
 })
+
+t.test('a start that close cuts short is rolled back by the close alone', async t => {
+  const { app } = await build(t, { autostart: false })
+  const called = deferred()
+  const stopped: string[] = []
+  app.addBackgroundTask('up', { stop () { stopped.push('up') } })
+  app.addBackgroundTask('starting', {
+    async start ({ signal }) {
+      called.resolve()
+      throw await aborted(signal)
+    }
+  })
+  await app.ready()
+  const started = rejection(app.backgroundTasks.start())
+  await called.promise
+  await app.close()
+  t.equal((await started).code, 'FST_BG_SHUTDOWN')
+  t.same(stopped, ['up'])
+})

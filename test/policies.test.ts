@@ -248,3 +248,13 @@ t.test('the objects given as policies are neither kept nor changed', async t => 
   app.addBackgroundTask('timed', Object.freeze({ every: '1h', retry: policies.retry }), async () => {})
   t.same(policies, { restart: { delay: '5m' }, retry: { limit: 2, delay: '5m' } })
 })
+
+t.test('a delay of 0 stays 0, however often it failed', async t => {
+  for (const n of [0, 1_023, 1_024, 5_000]) t.equal(backoff(n, { ...even, delay: 0 }), 0)
+})
+
+t.test('where only one of delay and maxDelay is given, it rules', async t => {
+  t.match(restart({ delay: '1h', maxDelay: undefined }), { delay: 3_600_000, maxDelay: 3_600_000 })
+  t.match(restart({ maxDelay: '500ms' }), { delay: 500, maxDelay: 500 })
+  t.match(retry({ limit: 1, delay: '2m' }), { delay: 120_000, maxDelay: 120_000 })
+})

@@ -3,7 +3,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { GiveUp, type Run, type RunHandle, type TaskHandler } from '../lib/index.ts'
-import { fake, linesOf, MINUTE, random, range, SECOND, START, turns } from './fakes.ts'
+import { fake, HOUR, linesOf, MINUTE, random, range, SECOND, START, turns } from './fakes.ts'
 import { aborted, build, deferred, later, logged, type Line } from './helper.ts'
 
 type FakeClock = ReturnType<typeof fake>
@@ -1192,4 +1192,41 @@ t.test('the event loop has air while a hundred services fail and are restarted, 
   t.ok(p99 < 200, `p99 is ${p99.toFixed(1)} ms`)
   await app.close()
   t.same(new Set([...app.backgroundTasks].map(({ state }) => state)), new Set(['stopped']))
+})
+
+for (const [ask, rest] of [['stop', 'stopped'], ['pause', 'paused']] as const) {
+  t.test(`${ask}() of a service whose life is past its timeout is no reason to give it up`, async t => {
+    const clock = fake(t)
+    const { app } = await build(t)
+    const one = script({ deaf: true })
+    const told: unknown[] = []
+    const task = app.addBackgroundTask('service', { timeout: '1s', onGiveUp: error => { told.push(error) } }, one.handler)
+    await inBackground(app)
+    await pass(clock, SECOND)
+    const done = task[ask]()
+    await fail(one.last)
+    await done
+    t.equal(task.state, rest)
+    t.same(told, [])
+  })
+}
+
+t.test('a service that returns more often than its limit allows is given up, and nothing says that it threw', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const told: Error[] = []
+  app.addBackgroundTask('service', { restart: { when: 'always', limit: 1, delay: 10 }, onGiveUp: error => { told.push(error) } }, async () => {})
+  await inBackground(app)
+  await pass(clock, SECOND)
+  t.match(told, [{ code: 'FST_BG_GAVE_UP', message: /"service" was given up: it returned, after 1 restarts within 1m/ }])
+})
+
+t.test('an exclude that throws is not tried again', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const task = app.addBackgroundTask('timed', { every: '1h', retry: 3, exclude () { throw new Error('no calendar') } }, async () => {})
+  await inBackground(app)
+  await pass(clock, HOUR)
+  t.equal(task.stats.failed, 1)
+  t.equal(task.state, 'idle')
 })
