@@ -46,9 +46,6 @@ export class Attempt {
     this.number = options.number ?? 1
   }
 
-  /** Why the signal has aborted; undefined as long as it has not. */
-  get reason (): (Error & { code: string }) | undefined { return this.#reason }
-
   /** Whether the handler has been called. */
   get begun (): boolean { return this.#begun }
 

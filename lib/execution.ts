@@ -67,23 +67,26 @@ export class Execution {
 
   /** Runs it to its end; never rejects. */
   async execute (): Promise<RunResult> {
-    const { later = false, always = false, retry } = this.#options
+    const { later = false, always = false } = this.#options
     if (later) await new Promise<void>(resolve => { soon(resolve) })
     if (later && !always && this.#reason !== undefined) return this.#cancelled(0)
     const began = now()
-    for (let tries = 0; ; tries++) {
-      const result = await this.#once()
-      // Asked to end, and past its time limit before: that it rejects is no failure any more.
-      if (result.outcome === 'failed' && this.#reason !== undefined) return { ...result, outcome: 'cancelled', duration: now() - began }
-      const again = result.outcome === 'failed' && !isGiveUp(result.error)
-      if (!again || retry === undefined || tries >= retry.limit) return { ...result, duration: now() - began }
-      const delay = backoff(tries, retry)
-      this.#options.retrying?.(this.#attempt, result, delay)
-      await this.#wait(delay)
+    let result = await this.#once()
+    for (let tries = 0; this.#isRetried(result, tries); tries++) {
+      await this.#backOff(result, tries)
       if (this.#reason !== undefined) return this.#cancelled(now() - began)
       this.#attempt = new Attempt({ ...this.#options, id: this.#attempt.id, number: tries + 2 })
       this.#options.resumed?.()
+      result = await this.#once()
     }
+    // Asked to end, and past its time limit before: that it rejects is no failure any more.
+    const outcome = result.outcome === 'failed' && this.#reason !== undefined ? 'cancelled' : result.outcome
+    return { ...result, outcome, duration: now() - began }
+  }
+
+  #isRetried ({ outcome, error }: RunResult, tries: number): boolean {
+    const { retry } = this.#options
+    return retry !== undefined && tries < retry.limit && outcome === 'failed' && this.#reason === undefined && !isGiveUp(error)
   }
 
   async #once (): Promise<RunResult> {
@@ -101,9 +104,13 @@ export class Execution {
     return result
   }
 
-  async #wait (ms: number): Promise<void> {
+  /** Waits for the time of the next attempt, or until it is aborted. */
+  async #backOff (result: RunResult, tries: number): Promise<void> {
+    const { clock, retry, retrying } = this.#options
+    const delay = backoff(tries, retry as RetryOptions)
+    retrying?.(this.#attempt, result, delay)
     await new Promise<void>(resolve => {
-      const timer = this.#options.clock.after(ms, resolve)
+      const timer = clock.after(delay, resolve)
       this.#wake = () => {
         timer.cancel()
         resolve()

@@ -271,7 +271,7 @@ export abstract class Task implements BackgroundTask, Runner {
       // A life begins only after the one before it has ended, even where that ignores its signal. Neither what is asked meanwhile nor
       // the close waits for that.
       while (!this.live && (this.#ending !== undefined || (this.exclusive && this.active)) && !overtaken() && !deadline.passed) {
-        await deadline.until(Promise.race([Promise.all([this.#ending, this.exclusive ? this.runs.ended() : undefined]), overtaking]))
+        await deadline.until(Promise.race([Promise.all([this.#ending, this.exclusive && this.runs.ended()]), overtaking]))
       }
       this.refuse('started')
       if (this.live || overtaken()) return

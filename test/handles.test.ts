@@ -657,6 +657,23 @@ t.test('a stop resolves within shutdownTimeout also where a start waits for a li
   t.equal(runs.length, 1)
 })
 
+t.test('start() of a paused service is done on resume', async t => {
+  const { app } = await build(t, { autostart: false })
+  let calls = 0
+  const task = app.addBackgroundTask('a', async ({ signal }) => {
+    calls++
+    await aborted(signal)
+  })
+  await app.ready()
+  await task.pause()
+  await task.start()
+  await turns()
+  t.same([task.state, calls], ['paused', 0])
+  await task.resume()
+  await turns()
+  t.same([task.state, calls], ['running', 1])
+})
+
 // drain
 
 t.test('drain resolves at once when nothing runs, whatever services do', async t => {
