@@ -24,6 +24,9 @@ export const report = {
   runCancelled: ofRun('debug', 'run cancelled'),
   runCutShort: ofRun('warn', 'run cut short by shutdown'),
 
+  serviceStarted (log: FastifyBaseLogger, task: string, attempt: Attempt): void {
+    if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number }, 'service started')
+  },
   tick (log: FastifyBaseLogger, task: string, attempt: Attempt, dueAt: Date): void {
     if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number, dueAt }, 'run started')
   },

@@ -63,6 +63,7 @@ export class Service extends Task {
     this.last = this.runs.launch(this.#handler, (attempt, result) => { this.#settled(attempt, result) }, {
       id, later: true, always: true, timeout: this.options.timeout
     })
+    report.serviceStarted(this.log, this.name, this.last.execution.attempt)
   }
 
   #settled (attempt: Attempt, result: RunResult): void {

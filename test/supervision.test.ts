@@ -1230,3 +1230,18 @@ t.test('an exclude that throws is not tried again', async t => {
   t.equal(task.stats.failed, 1)
   t.equal(task.state, 'idle')
 })
+
+t.test('each life of a service says at debug that it starts', async t => {
+  const clock = fake(t)
+  const { app, lines } = await build(t)
+  let lives = 0
+  app.addBackgroundTask('service', async ({ signal }) => {
+    if (++lives === 1) throw new Error('once')
+    await aborted(signal)
+  })
+  await inBackground(app)
+  await pass(clock, SECOND)
+  const started = linesOf(lines, 'debug', /^service started$/)
+  t.match(started, [{ task: 'service', attempt: 1, run: String }, { task: 'service', attempt: 1, run: String }])
+  t.equal(new Set(started.map(({ run }) => run)).size, 2)
+})
