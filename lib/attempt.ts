@@ -3,26 +3,11 @@ import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { now } from './clock.ts'
-import type { OnRun, Run, RunResult } from './run.ts'
+import { checkProgress } from './progress.ts'
+import type { Launch } from './launch.ts'
+import type { OnRun, Progress, Run, RunResult } from './run.ts'
+import type { Runner } from './runs.ts'
 import { isTraced, runChannel } from './tracing.ts'
-
-/** What one attempt is made of. */
-export interface AttemptOptions {
-  /** Name of the task. */
-  task: string
-  /** The owner: the handler's `this` and `run.server`. */
-  server: FastifyInstance
-  /** Level of the run's logger, where the task sets one. */
-  logLevel: string | undefined
-  handler: (this: FastifyInstance, run: Run<undefined, FastifyInstance>) => unknown
-  onRun: OnRun | undefined
-  /** The run's id, where it was given out before. */
-  id?: string | undefined
-  /** Which attempt of its run it is, from 1. */
-  number?: number | undefined
-  dueAt?: Date | undefined
-  missed?: number | undefined
-}
 
 // Taken at load: a task must not inherit the AsyncLocalStorage store of the request that happened to declare it.
 const outsideOfRequests = AsyncLocalStorage.snapshot()
@@ -33,18 +18,25 @@ const outsideOfRequests = AsyncLocalStorage.snapshot()
  */
 export class Attempt {
   readonly number: number
-  readonly #options: AttemptOptions
+  readonly #of: Runner
+  readonly #launch: Launch
   #id: string | undefined
   #log: FastifyBaseLogger | undefined
   #controller: AbortController | undefined
   #reason: (Error & { code: string }) | undefined
   #begun = false
+  #startedAt = 0
+  #progress: Progress | undefined
 
-  constructor (options: AttemptOptions) {
-    this.#options = options
-    this.#id = options.id
-    this.number = options.number ?? 1
+  constructor (of: Runner, launch: Launch, id: string | undefined, number: number) {
+    this.#of = of
+    this.#launch = launch
+    this.#id = id
+    this.number = number
   }
+
+  /** Name of the task that runs. */
+  get task (): string { return this.#launch.task ?? this.#of.name }
 
   /** Whether the handler has been called. */
   get begun (): boolean { return this.#begun }
@@ -55,8 +47,10 @@ export class Attempt {
   }
 
   get log (): FastifyBaseLogger {
-    const { server, task, logLevel } = this.#options
-    this.#log ??= server.log.child({ task, run: this.id }, logLevel === undefined ? {} : { level: logLevel })
+    const { owner, options: { logLevel } } = this.#of
+    const { parent = owner.log, reqId } = this.#launch
+    const bindings = { task: this.task, run: this.id, ...(reqId === undefined ? {} : { reqId }) }
+    this.#log ??= parent.child(bindings, logLevel === undefined ? {} : { level: logLevel })
     return this.#log
   }
 
@@ -69,6 +63,15 @@ export class Attempt {
     return this.#controller.signal
   }
 
+  /** How far it is, if it has said so. */
+  get progress (): Progress | undefined { return this.#progress }
+
+  progressed (value: Progress): void {
+    checkProgress(this.task, value)
+    this.#progress = value
+    this.#launch.progressed?.(value)
+  }
+
   /** Aborts the signal; the first reason stays. */
   abort (reason: Error & { code: string }): void {
     if (this.#reason !== undefined) return
@@ -76,41 +79,46 @@ export class Attempt {
     this.#controller?.abort(reason)
   }
 
-  /**
-   * Calls the handler, inside `onRun` if there is one. Never rejects, whatever they throw, return or reject with. What a handler
-   * rejects with after our own signal aborted is a cancellation, not a failure.
-   */
-  async execute (): Promise<RunResult> {
-    const started = now()
+  /** Calls the handler, inside `onRun` if there is one. May throw, reject or return whatever it likes. */
+  execute (): unknown {
+    this.#startedAt = now()
     this.#begun = true
-    try {
-      const value = await outsideOfRequests(() => this.#traced())
-      return { outcome: 'succeeded', value, error: undefined, duration: now() - started }
-    } catch (error) {
-      const cancelled = this.#reason !== undefined && this.#reason.code !== 'FST_BG_TIMEOUT'
-      return { outcome: cancelled ? 'cancelled' : 'failed', value: undefined, error, duration: now() - started }
-    }
+    return outsideOfRequests(call, this)
   }
 
-  async #traced (): Promise<unknown> {
-    if (!isTraced()) return await this.#call()
-    const { server, task } = this.#options
-    return await runChannel.tracePromise(async () => await this.#call(), { server, task, run: this.id, attempt: this.number })
+  succeeded (value: unknown): RunResult {
+    return { outcome: 'succeeded', value, error: undefined, duration: now() - this.#startedAt }
   }
 
-  async #call (): Promise<unknown> {
-    const { server, handler, onRun } = this.#options
-    const run = new AttemptRun(this, this.#options)
-    if (onRun === undefined) return await handler.call(server, run)
+  /** What a handler rejects with after our own signal aborted is a cancellation, not a failure. */
+  failed (error: unknown): RunResult {
+    const cancelled = this.#reason !== undefined && this.#reason.code !== 'FST_BG_TIMEOUT'
+    return { outcome: cancelled ? 'cancelled' : 'failed', value: undefined, error, duration: now() - this.#startedAt }
+  }
 
+  /** Calls the handler, and whatever wraps it. */
+  call (): unknown {
+    const { owner, surroundings: { onRun } } = this.#of
+    if (onRun === undefined && !isTraced()) return this.#handle()
+    const work = onRun === undefined ? () => this.#handle() : async () => await this.#wrapped(onRun)
+    if (!isTraced()) return work()
+    return runChannel.tracePromise(async () => await work(), { server: owner, task: this.task, run: this.id, attempt: this.number })
+  }
+
+  #handle (run = new AttemptRun(this, this.#of, this.#launch)): unknown {
+    return this.#launch.handler.call(this.#of.owner, run)
+  }
+
+  async #wrapped (onRun: OnRun): Promise<unknown> {
+    const run = new AttemptRun(this, this.#of, this.#launch)
     let handled: Watched | undefined
     let over = false
     const next = (): Promise<unknown> => {
-      handled ??= new Watched(over ? Promise.reject(new Error('next() was called after onRun had ended')) : (async () => await handler.call(server, run))())
+      handled ??= new Watched(over ? Promise.reject(new Error('next() was called after onRun had ended')) : (async () => await this.#handle(run))())
       return handled
     }
     try {
-      await onRun.call(server, run, next)
+      await onRun.call(this.#of.owner, run, next)
     } finally {
       over = true
       // What runs must end, whether or not onRun has waited for it.
@@ -119,6 +127,10 @@ export class Attempt {
     // An onRun that has looked at what next() gave has the last word; one that has not hides no failure.
     return handled?.watched === true ? await handled.catch(() => {}) : await handled
   }
+}
+
+function call (attempt: Attempt): unknown {
+  return attempt.call()
 }
 
 /** A promise that knows whether anyone has waited for it, and is no unhandled rejection when nobody has. */
@@ -140,18 +152,19 @@ class Watched extends Promise<unknown> {
 }
 
 /** The `run` that a handler sees: a view on its attempt. Users may put properties of their own on it. */
-class AttemptRun implements Run<undefined, FastifyInstance> {
+class AttemptRun implements Run<never, FastifyInstance> {
   readonly task: string
   readonly server: FastifyInstance
-  readonly payload = undefined
+  readonly payload: never
   readonly dueAt: Date | undefined
   readonly missed: number
   readonly #attempt: Attempt
 
-  constructor (attempt: Attempt, { task, server, dueAt, missed = 0 }: AttemptOptions) {
+  constructor (attempt: Attempt, { owner }: Runner, { payload, dueAt, missed = 0 }: Launch) {
     this.#attempt = attempt
-    this.task = task
-    this.server = server
+    this.task = attempt.task
+    this.server = owner
+    this.payload = payload as never
     this.dueAt = dueAt
     this.missed = missed
   }
@@ -160,4 +173,6 @@ class AttemptRun implements Run<undefined, FastifyInstance> {
   get attempt (): number { return this.#attempt.number }
   get signal (): AbortSignal { return this.#attempt.signal }
   get log (): FastifyBaseLogger { return this.#attempt.log }
+  /** A handler may take it out of the run. */
+  get progress () { return (value: Progress): void => { this.#attempt.progressed(value) } }
 }

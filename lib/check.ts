@@ -38,6 +38,15 @@ export const text: Check<string> = value => {
   if (typeof value !== 'string' || value === '') throw wrong('a text', value)
   return value
 }
+export const whole = (from: number, to = Number.MAX_SAFE_INTEGER): Check<number> => value => {
+  if (!Number.isSafeInteger(value) || Number(value) < from || Number(value) > to) throw wrong(`a whole number from ${from}${to === Number.MAX_SAFE_INTEGER ? '' : ` to ${to}`}`, value)
+  return value as number
+}
+/** An option that is an object itself, with the checks of its own keys. */
+export const object = <C extends Record<string, Check<unknown>>>(key: string, checks: C): Check<Checked<C>> => value => {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(`an object with ${Object.keys(checks).join(', ')}`, value)
+  return check(key, value, checks)
+}
 export const oneOf = <T extends string>(...all: T[]): Check<T> => value => {
   if (!all.includes(value as T)) throw wrong(`one of ${all.map(show).join(', ')}`, value)
   return value as T
@@ -45,8 +54,8 @@ export const oneOf = <T extends string>(...all: T[]): Check<T> => value => {
 export const durationText = "a duration: milliseconds, or a text such as '500ms', '30s' or '1h30m' (units w d h m s ms, descending, once each)"
 
 /** An `FST_BG_INVALID_OPTION` that says what is wrong. */
-export function invalid (what: string): Error {
-  return new errorCodes.FST_BG_INVALID_OPTION(what)
+export function invalid (what: string, options?: { cause: unknown }): Error {
+  return options === undefined ? new errorCodes.FST_BG_INVALID_OPTION(what) : new errorCodes.FST_BG_INVALID_OPTION(what, options)
 }
 
 /** How a value stands in an error message. */
@@ -61,6 +70,9 @@ export function wrong (expected: string, received: unknown): Wrong {
   return new Wrong(`must be ${expected}; received ${show(received)}`)
 }
 
+/** What comes out of `check`. */
+type Checked<C extends Record<string, Check<unknown>>> = { [K in keyof C]?: ReturnType<C[K]> }
+
 /** The keys that belong to another kind, and what that is. */
 export type Elsewhere = Record<string, string>
 
@@ -68,7 +80,7 @@ export type Elsewhere = Record<string, string>
  * Copies the keys that `checks` knows from `given`, each through its check. An unknown key is refused, with a suggestion from
  * the keys of all kinds; one that is undefined counts as not given. The object itself is neither kept nor changed.
  */
-export function check<C extends Record<string, Check<unknown>>> (where: string, given: unknown, checks: C, elsewhere: Elsewhere = {}): { [K in keyof C]?: ReturnType<C[K]> } {
+export function check<C extends Record<string, Check<unknown>>> (where: string, given: unknown, checks: C, elsewhere: Elsewhere = {}): Checked<C> {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
     throw invalid(`${where}: options must be an object; received ${show(given)}.`)
   }
@@ -86,7 +98,7 @@ export function check<C extends Record<string, Check<unknown>>> (where: string, 
       throw invalid(error instanceof Wrong ? `${where}: option "${key}" ${message}.` : `${where}: ${message}`)
     }
   }
-  return checked as { [K in keyof C]?: ReturnType<C[K]> }
+  return checked as Checked<C>
 }
 
 function unknownOption (where: string, key: string, known: string[], elsewhere: Elsewhere): Error {

@@ -3,28 +3,39 @@ import { errorCodes } from './errors.ts'
 import { HostedService } from './hosted.ts'
 import { invalid, show } from './check.ts'
 import { hostedOptions, isTimed, serviceOptions, timedOptions } from './options.ts'
+import { Queue } from './queue.ts'
+import { queueOptions } from './queue-options.ts'
 import { report } from './report.ts'
-import type { TaskHandler } from './run.ts'
+import type { QueueHandler, TaskHandler } from './run.ts'
 import type { Runtime } from './runtime.ts'
 import { ByCron } from './schedule.ts'
 import { Service } from './service.ts'
 import type { Task } from './task.ts'
 import { TimedTask } from './timed.ts'
 
-const METHOD = 'addBackgroundTask()'
-
 /** Makes a task of what `addBackgroundTask` was called with. Checks everything before it changes anything. */
 export function declareTask (runtime: Runtime, owner: unknown, given: readonly unknown[]): Task {
-  if (!runtime.has(owner)) throw new errorCodes.FST_BG_INVALID_THIS(METHOD, show(owner))
-  const name = nameOf(given[0])
+  return declare(runtime, 'addBackgroundTask()', owner, given, taskOf)
+}
+
+/** Makes a queue of what `addBackgroundQueue` was called with. Checks everything before it changes anything. */
+export function declareQueue (runtime: Runtime, owner: unknown, given: readonly unknown[]): Queue {
+  return declare(runtime, 'addBackgroundQueue()', owner, given, queueOf)
+}
+
+function declare<T extends Task> (runtime: Runtime, method: string, owner: unknown, given: readonly unknown[], make: Make<T>): T {
+  if (!runtime.has(owner)) throw new errorCodes.FST_BG_INVALID_THIS(method, show(owner))
+  const name = nameOf(method, given[0])
   if (runtime.closing) throw new errorCodes.FST_BG_CLOSING(`Background task "${name}" cannot be declared`)
   const taken = runtime.tasks.get(name)
   if (taken !== undefined) throw new errorCodes.FST_BG_DUPLICATE_NAME(name, taken.owner.pluginName)
 
-  const task = taskOf(runtime, owner, name, given)
+  const task = make(runtime, owner, name, given)
   runtime.add(task)
   return task
 }
+
+type Make<T> = (runtime: Runtime, owner: FastifyInstance, name: string, given: readonly unknown[]) => T
 
 function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: readonly unknown[]): Task {
   const where = `Background task "${name}"`
@@ -34,9 +45,7 @@ function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: 
     return new HostedService(name, owner, hostedOptions(where, second, owner), runtime)
   }
   const [options, handler] = given.length < 3 ? [{}, second] : [second, third]
-  if (typeof handler !== 'function') {
-    throw invalid(`${where}: the handler must be a function, and the last argument; received ${show(handler)}.`)
-  }
+  checkHandler(where, handler)
   if (isTimed(options)) {
     const checked = timedOptions(where, options, owner, runtime.clock.wall())
     const task = new TimedTask(name, owner, checked, handler as TaskHandler, runtime)
@@ -47,9 +56,26 @@ function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: 
   return new Service(name, owner, serviceOptions(where, options, owner), handler as TaskHandler, runtime)
 }
 
-function nameOf (name: unknown): string {
+function queueOf (runtime: Runtime, owner: FastifyInstance, name: string, given: readonly unknown[]): Queue {
+  const where = `Background queue "${name}"`
+  const [, second, third] = given
+  const [options, handler] = given.length < 3 ? [{}, second] : [second, third]
+  checkHandler(where, handler)
+  const checked = queueOptions(where, options, owner)
+  const store = runtime.stores.get(checked.store ?? (runtime.stores.has('default') ? 'default' : 'memory'))
+  if (store === undefined) throw new errorCodes.FST_BG_UNKNOWN_STORE(name, String(checked.store), [...runtime.stores.keys()].join(', '))
+  return new Queue(name, owner, checked, handler as QueueHandler<never>, runtime, store)
+}
+
+function checkHandler (where: string, handler: unknown): void {
+  if (typeof handler !== 'function') {
+    throw invalid(`${where}: the handler must be a function, and the last argument; received ${show(handler)}.`)
+  }
+}
+
+function nameOf (method: string, name: unknown): string {
   if (typeof name !== 'string' || name.trim() === '') {
-    throw invalid(`${METHOD}: the name must be a text that is not empty; received ${show(name)}.`)
+    throw invalid(`${method}: the name must be a text that is not empty; received ${show(name)}.`)
   }
   return name
 }

@@ -11,7 +11,7 @@ import { createError } from '@fastify/error'
  */
 export const errorCodes = {
   /** An option, a name or a handler is not what the call takes. */
-  FST_BG_INVALID_OPTION: createError<'FST_BG_INVALID_OPTION', 500, [what: string]>(
+  FST_BG_INVALID_OPTION: createError<'FST_BG_INVALID_OPTION', 500, [what: string, cause?: { cause: unknown }]>(
     'FST_BG_INVALID_OPTION', '%s', 500
   ),
   /** A decorator was called without the Fastify instance it belongs to. */
@@ -72,6 +72,24 @@ export const errorCodes = {
   FST_BG_GAVE_UP: createError<'FST_BG_GAVE_UP', 500, [name: string, why: string, cause?: { cause: unknown }]>(
     'FST_BG_GAVE_UP',
     'Background task "%s" was given up: %s.',
+    500
+  ),
+  /** A queue in memory holds all that it may. */
+  FST_BG_QUEUE_FULL: createError<'FST_BG_QUEUE_FULL', 503, [name: string, size: number]>(
+    'FST_BG_QUEUE_FULL',
+    'Background queue "%s" is full: %s runs wait. Try again later, raise "maxSize" or "concurrency", or pass onFull: \'wait\'.',
+    503
+  ),
+  /** A payload that the schema or JSON refuses, or that is too large; `validation` says what the schema found. */
+  FST_BG_INVALID_PAYLOAD: createError<'FST_BG_INVALID_PAYLOAD', 500, [name: string, why: string, cause?: { cause: unknown }]>(
+    'FST_BG_INVALID_PAYLOAD',
+    'The payload for background queue "%s" %s.',
+    500
+  ),
+  /** A queue names a store that the plugin was not given. */
+  FST_BG_UNKNOWN_STORE: createError<'FST_BG_UNKNOWN_STORE', 500, [name: string, store: string, known: string]>(
+    'FST_BG_UNKNOWN_STORE',
+    'Background queue "%s" is to use the store "%s", which there is not. There are %s. Pass it when you register the plugin: { stores: { … } }.',
     500
   ),
   /** There is no such run, or the task was removed. */

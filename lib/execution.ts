@@ -1,9 +1,11 @@
-import { Attempt, type AttemptOptions } from './attempt.ts'
+import { Attempt } from './attempt.ts'
 import { backoff, type Backoff } from './backoff.ts'
-import { now, soon, type Clock, type Timer } from './clock.ts'
+import { now, soon, type Timer } from './clock.ts'
 import { formatDuration } from './duration.ts'
 import { errorCodes, isGiveUp } from './errors.ts'
+import type { Launch } from './launch.ts'
 import type { RunResult } from './run.ts'
+import type { Runner } from './runs.ts'
 
 /** Why a signal aborts. */
 export type Reason = Error & { code: string }
@@ -14,20 +16,10 @@ export interface RetryOptions extends Backoff {
   limit: number
 }
 
-/** How a run is executed. */
-export interface ExecutionOptions extends Omit<AttemptOptions, 'number'> {
-  clock: Clock
-  /** Limit of one attempt, in milliseconds. */
-  timeout?: number | undefined
-  retry?: RetryOptions | undefined
-  /** In a later macrotask; else at once. */
-  later?: boolean
-  /** Even if it is cancelled before that macrotask. */
-  always?: boolean
-  /** Hears that an attempt failed, and that another follows in `delay` milliseconds. */
-  retrying?: ((attempt: Attempt, result: RunResult, delay: number) => void) | undefined
-  /** Hears that the next attempt begins. */
-  resumed?: (() => void) | undefined
+/** Who keeps account of runs. */
+export interface Ledger {
+  /** A run has ended. Called before anyone who waits for it hears of it. */
+  ended (execution: Execution, result: RunResult): void
 }
 
 /** How a run ends that never began. */
@@ -35,26 +27,46 @@ export const skipped: RunResult = { outcome: 'skipped', value: undefined, error:
 
 /** One run: an attempt, and further ones as long as they fail and more are due. An attempt begins only after the one before it has ended. */
 export class Execution {
-  readonly startedAt: number
-  readonly #options: ExecutionOptions
+  readonly launch: Launch
+  readonly #of: Runner
   #attempt: Attempt
+  #startedAt: number | undefined
   #reason: Reason | undefined
-  /** Ends the wait between two attempts. */
+  /** Ends the wait for an attempt. */
   #wake: (() => void) | undefined
   #limit: Timer | undefined
   #stuck = false
+  #result: RunResult | undefined
+  #ended: { promise: Promise<RunResult>, resolve: (result: RunResult) => void } | undefined
 
-  constructor (options: ExecutionOptions) {
-    this.#options = options
-    this.#attempt = new Attempt(options)
-    this.startedAt = options.clock.wall()
+  constructor (of: Runner, launch: Launch) {
+    this.#of = of
+    this.launch = launch
+    this.#attempt = new Attempt(of, launch, launch.id, launch.number ?? 1)
   }
 
   /** The attempt that runs now, or was the last. */
   get attempt (): Attempt { return this.#attempt }
 
+  /** When it was launched, or its attempt began, in milliseconds since the epoch. */
+  get startedAt (): number { return this.#startedAt ?? 0 }
+
+  /** Why it was told to end, if it was. */
+  get reason (): Reason | undefined { return this.#reason }
+
   /** Whether it goes on past its time limit. */
   get stuck (): boolean { return this.#stuck }
+
+  /** Resolves when it has ended, and everybody who is to hear of it before has. */
+  get ended (): Promise<RunResult> {
+    if (this.#result !== undefined) return Promise.resolve(this.#result)
+    if (this.#ended === undefined) {
+      let resolve!: (result: RunResult) => void
+      const promise = new Promise<RunResult>(_resolve => { resolve = _resolve })
+      this.#ended = { promise, resolve }
+    }
+    return this.#ended.promise
+  }
 
   /** Aborts it: the attempt that runs, or the wait for the next. The first reason stays. */
   abort (reason: Reason): void {
@@ -65,56 +77,96 @@ export class Execution {
     if (reason.code === 'FST_BG_SHUTDOWN') this.#limit?.cancel()
   }
 
-  /** Runs it to its end; never rejects. */
-  async execute (): Promise<RunResult> {
-    const { later = false, always = false } = this.#options
-    if (later) await new Promise<void>(resolve => { soon(resolve) })
-    if (later && !always && this.#reason !== undefined) return this.#cancelled(0)
-    const began = now()
-    let result = await this.#once()
-    for (let tries = 0; this.#isRetried(result, tries); tries++) {
-      await this.#backOff(result, tries)
-      if (this.#reason !== undefined) return this.#cancelled(now() - began)
-      this.#attempt = new Attempt({ ...this.#options, id: this.#attempt.id, number: tries + 2 })
-      this.#options.resumed?.()
-      result = await this.#once()
+  /** Runs it to its end, and tells `ledger`; never rejects. One function, as each that is async costs every run of a queue half a kilobyte. */
+  async execute (ledger: Ledger): Promise<void> {
+    const { later = false, after, retry } = this.launch
+    this.#startedAt = this.#of.surroundings.clock.wall()
+    const began = retry === undefined ? 0 : now()
+    if (later || after !== undefined) await this.#wait(later, after)
+    let result: RunResult | undefined
+    for (let tries = 0; result === undefined; tries++) {
+      if (this.#isOff(tries)) {
+        result = this.#cancelled(tries === 0 ? 0 : now() - began)
+        break
+      }
+      const attempt = this.#beginAttempt(tries)
+      let ended: RunResult
+      try {
+        ended = attempt.succeeded(await attempt.execute())
+      } catch (error) {
+        ended = attempt.failed(error)
+      }
+      this.#limit?.cancel()
+      this.#stuck = false
+      if (this.#isRetried(ended, tries)) {
+        await this.#backOff(ended, tries)
+      } else {
+        result = ended
+        if (tries > 0) result.duration = now() - began
+      }
     }
     // Asked to end, and past its time limit before: that it rejects is no failure any more.
-    const outcome = result.outcome === 'failed' && this.#reason !== undefined ? 'cancelled' : result.outcome
-    return { ...result, outcome, duration: now() - began }
+    if (result.outcome === 'failed' && this.#reason !== undefined) result.outcome = 'cancelled'
+    ledger.ended(this, result)
+    this.#result = result
+    this.#ended?.resolve(result)
+  }
+
+  /** Whether no attempt is to begin any more. */
+  #isOff (tries: number): boolean {
+    const { later = false, after, always = false } = this.launch
+    if (this.#reason === undefined) return false
+    return tries > 0 || ((later || after !== undefined) && !always)
+  }
+
+  async #wait (later: boolean, after: Promise<unknown> | undefined): Promise<void> {
+    if (after !== undefined) await this.#unlessAborted(after)
+    if (later) await new Promise<void>(resolve => { soon(resolve) })
+  }
+
+  /** The first attempt, or another. Its time is limited. */
+  #beginAttempt (tries: number): Attempt {
+    const { launch } = this
+    const { timeout } = launch
+    if (tries > 0) {
+      this.#attempt = new Attempt(this.#of, launch, this.#attempt.id, this.#attempt.number + 1)
+      launch.resumed?.()
+    }
+    const attempt = this.#attempt
+    launch.started?.(attempt)
+    if (timeout !== undefined) {
+      this.#limit = this.#of.surroundings.clock.after(timeout, () => {
+        this.#stuck = true
+        attempt.abort(new errorCodes.FST_BG_TIMEOUT(attempt.task, formatDuration(timeout)))
+      })
+    }
+    return attempt
   }
 
   #isRetried ({ outcome, error }: RunResult, tries: number): boolean {
-    const { retry } = this.#options
+    const { retry } = this.launch
     return retry !== undefined && tries < retry.limit && outcome === 'failed' && this.#reason === undefined && !isGiveUp(error)
-  }
-
-  async #once (): Promise<RunResult> {
-    const { timeout, clock, task } = this.#options
-    const attempt = this.#attempt
-    if (timeout !== undefined) {
-      this.#limit = clock.after(timeout, () => {
-        this.#stuck = true
-        attempt.abort(new errorCodes.FST_BG_TIMEOUT(task, formatDuration(timeout)))
-      })
-    }
-    const result = await attempt.execute()
-    this.#limit?.cancel()
-    this.#stuck = false
-    return result
   }
 
   /** Waits for the time of the next attempt, or until it is aborted. */
   async #backOff (result: RunResult, tries: number): Promise<void> {
-    const { clock, retry, retrying } = this.#options
-    const delay = backoff(tries, retry as RetryOptions)
-    retrying?.(this.#attempt, result, delay)
+    const delay = backoff(tries, this.launch.retry as RetryOptions)
+    this.launch.retrying?.(this.#attempt, result, delay)
     await new Promise<void>(resolve => {
-      const timer = clock.after(delay, resolve)
+      const timer = this.#of.surroundings.clock.after(delay, resolve)
       this.#wake = () => {
         timer.cancel()
         resolve()
       }
+    })
+    this.#wake = undefined
+  }
+
+  async #unlessAborted (work: Promise<unknown>): Promise<void> {
+    if (this.#reason !== undefined) return
+    await new Promise<void>(resolve => {
+      this.#wake = resolve
+      void work.then(() => { resolve() })
     })
     this.#wake = undefined
   }

@@ -1,8 +1,8 @@
 import type { RunHandle, RunOutcome } from './run.ts'
 import type { TaskState } from './states.ts'
 
-/** What kind of task it is: a `service` is one run from ready to close, a `hosted` service is started and stopped by hand, a `timed` task runs on a schedule. */
-export type TaskKind = 'service' | 'hosted' | 'timed'
+/** What kind of task it is: a `service` is one run from ready to close, a `hosted` service is started and stopped by hand, a `timed` task runs on a schedule, a `queue` runs what it is given. */
+export type TaskKind = 'service' | 'hosted' | 'timed' | 'queue'
 
 /** How many runs of a task have ended in which way since it was declared, and how many have not ended. */
 export type TaskStats = Record<RunOutcome | 'active', number>

@@ -33,8 +33,8 @@ export class HostedService extends Task {
       return
     }
     let timedOut = false
-    const { execution, ended } = this.runs.launch(start, (attempt, result) => { this.#startSettled(attempt, result, timedOut) }, { id, later: true })
-    this.last = { execution, ended }
+    const execution = this.runs.launch({ handler: start, settled: (attempt, result) => { this.#startSettled(attempt, result, timedOut) }, id, later: true })
+    this.last = execution
     const result = await new Promise<RunResult | undefined>(resolve => {
       const limit = this.surroundings.clock.after(startTimeout, () => {
         timedOut = true
@@ -42,7 +42,7 @@ export class HostedService extends Task {
         execution.abort(new errorCodes.FST_BG_TIMEOUT(this.name, formatDuration(startTimeout)))
         resolve(undefined)
       })
-      void ended.then(result => {
+      void execution.ended.then(result => {
         limit.cancel()
         resolve(result)
       })
@@ -56,11 +56,11 @@ export class HostedService extends Task {
     this.#started = false
     const { stop } = this.#options
     if (stop === undefined) return undefined
-    const { ended } = this.runs.launch(stop, (attempt, result) => {
+    const settled = (attempt: Attempt, result: RunResult): void => {
       const line = result.outcome === 'succeeded' ? report.stopped : report.stopFailed
       line(this.log, this.name, attempt, result)
-    }, { last: true })
-    const result = await ended
+    }
+    const result = await this.runs.launch({ handler: stop, settled, last: true }).ended
     return result.outcome === 'succeeded' ? undefined : toError(result.error)
   }
 

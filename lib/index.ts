@@ -1,19 +1,27 @@
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import { declareTask } from './declare.ts'
+import { Backgrounds } from './background.ts'
+import { declareQueue, declareTask } from './declare.ts'
 import { errorCodes } from './errors.ts'
 import type { BackgroundTask } from './handle.ts'
 import type { Health } from './health.ts'
-import { pluginOptions, type BackgroundTasksOptions, type CronTaskOptions, type HostedServiceOptions, type PeriodicTaskOptions, type ServiceTaskOptions } from './options.ts'
-import type { TaskHandler } from './run.ts'
+import type { CronTaskOptions, HostedServiceOptions, PeriodicTaskOptions, ServiceTaskOptions } from './options.ts'
+import { pluginOptions, type BackgroundTasksOptions } from './plugin-options.ts'
+import type { BackgroundQueue } from './queue-handle.ts'
+import type { PayloadOf, QueueOptions } from './queue-options.ts'
+import type { QueueHandler, RunHandle, TaskHandler } from './run.ts'
 import { Runtime } from './runtime.ts'
 
 export { errorCodes, GiveUp } from './errors.ts'
 export type { Duration } from './duration.ts'
 export type { BackgroundTask, RunRecord, TaskKind, TaskStats } from './handle.ts'
 export type { Health, HealthStatus, TaskHealth } from './health.ts'
-export type { BackgroundTasksOptions, CronTaskOptions, HostedServiceOptions, PeriodicTaskOptions, RestartPolicy, RestartWhen, RetryPolicy, ServiceTaskOptions, TaskOptions } from './options.ts'
+export type { BackgroundTasksOptions } from './plugin-options.ts'
+export type { CronTaskOptions, HostedServiceOptions, PeriodicTaskOptions, RestartPolicy, RestartWhen, RetryPolicy, ServiceTaskOptions, TaskOptions } from './options.ts'
+export type { BackgroundQueue, Counts, Enqueued, EnqueueOptions, ListedState, ListOptions, QueuedRun, RunPage, StoredError } from './queue-handle.ts'
+export type { KeepPolicy, PayloadOf, QueueOptions } from './queue-options.ts'
 export type * from './run.ts'
+export type * from './store.ts'
 export type { TaskState } from './states.ts'
 export type { RunTrace } from './tracing.ts'
 export { ticks, type TicksOptions } from './ticks.ts'
@@ -29,7 +37,7 @@ export interface BackgroundTasks extends Iterable<BackgroundTask> {
    * Rejects with what a `start` threw, after the tasks already started were stopped; with `FST_BG_CLOSING` once the app closes.
    */
   start (): Promise<void>
-  /** Resolves when no run is active, but for those of services: for tests, and before a deploy. */
+  /** Resolves when no run is active or queued, but for those of services, and of queues that are paused or not started: for tests, and before a deploy. */
   drain (): Promise<void>
   /**
    * How the tasks are. `failing`: one has failed for good, a service failed three times in a row, a run goes on past its timeout, ticks
@@ -62,6 +70,33 @@ declare module 'fastify' {
      * Throws `FST_BG_INVALID_OPTION`, `FST_BG_INVALID_THIS`, `FST_BG_DUPLICATE_NAME`, and `FST_BG_CLOSING` once the app closes.
      */
     addBackgroundTask<Server extends Owner> (this: Server, name: string, options: ServiceTaskOptions | PeriodicTaskOptions | CronTaskOptions, handler: TaskHandler<Server>): BackgroundTask
+    /**
+     * Declares a queue: `enqueue` adds a payload, and the handler is called with each. The type of the payload is that of the schema, by the type
+     * provider of the instance, or what the handler says it takes (`run: Run<Payload>`); without either it is `unknown`.
+     *
+     * Throws `FST_BG_INVALID_OPTION`, `FST_BG_INVALID_THIS`, `FST_BG_DUPLICATE_NAME`, `FST_BG_UNKNOWN_STORE`, and `FST_BG_CLOSING` once the app closes.
+     */
+    addBackgroundQueue<Server extends Owner, Payload = unknown> (this: Server, name: string, handler: QueueHandler<Payload, Server>): BackgroundQueue<Payload>
+    addBackgroundQueue<Server extends Owner, const Schema = undefined, Payload = PayloadOf<Server, Schema>> (this: Server, name: string, options: QueueOptions<Schema>, handler: QueueHandler<Payload, Server>): BackgroundQueue<Payload>
+    /**
+     * Runs a handler once, in the background: logged if it fails, never an unhandled rejection, awaited when the app closes. It begins in a later
+     * macrotask. Without a name the task is `background`.
+     *
+     * Throws `FST_BG_INVALID_OPTION`, `FST_BG_INVALID_THIS`, and `FST_BG_CLOSING` once the owner is closed.
+     */
+    runInBackground<Server extends Owner> (this: Server, handler: TaskHandler<Server>): RunHandle
+    runInBackground<Server extends Owner> (this: Server, name: string, handler: TaskHandler<Server>): RunHandle
+  }
+
+  interface FastifyRequest {
+    /**
+     * Runs a handler once, after the response has been sent or the client has gone; `run.log` is a child of `request.log`. Awaited when the app
+     * closes, before what was opened before this route was declared is closed.
+     *
+     * Throws `FST_BG_INVALID_OPTION`, and `FST_BG_CLOSING` once the route's instance is closed.
+     */
+    runInBackground (handler: TaskHandler<FastifyInstance>): RunHandle
+    runInBackground (name: string, handler: TaskHandler<FastifyInstance>): RunHandle
   }
 }
 
@@ -69,7 +104,8 @@ declare module 'fastify' {
 const registered = new WeakSet<object>()
 
 /**
- * The plugin: adds `addBackgroundTask` and `backgroundTasks` to the instance it is registered on, and to its children.
+ * The plugin: adds `addBackgroundTask`, `addBackgroundQueue`, `runInBackground` and `backgroundTasks` to the instance it is registered on, and to its
+ * children, and `runInBackground` to their requests.
  *
  * Rejects `ready()` with `FST_BG_ALREADY_REGISTERED` or `FST_BG_INVALID_OPTION`.
  */
@@ -81,6 +117,16 @@ export const backgroundTasks: FastifyPluginAsync<BackgroundTasksOptions> = fasti
 
   fastify.decorate('addBackgroundTask', function addBackgroundTask (this: unknown, ...given: unknown[]) {
     return declareTask(runtime, this, given)
+  })
+  fastify.decorate('addBackgroundQueue', function addBackgroundQueue (this: unknown, ...given: unknown[]) {
+    return declareQueue(runtime, this, given)
+  })
+  const backgrounds = new Backgrounds(fastify, runtime)
+  fastify.decorate('runInBackground', function runInBackground (this: unknown, ...given: unknown[]) {
+    return backgrounds.run(this, given)
+  })
+  fastify.decorateRequest('runInBackground', function runInBackground (this: FastifyRequest, ...given: unknown[]) {
+    return backgrounds.runAfter(this, given)
   })
   fastify.decorate('backgroundTasks', {
     get: (name: string) => runtime.tasks.get(name),

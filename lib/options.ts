@@ -1,26 +1,13 @@
 import type { FastifyInstance } from 'fastify'
-import { abortSignal, boolean, check, duration, durationText, func, invalid, oneOf, period as periodCheck, positiveDuration, show, text, type Elsewhere } from './check.ts'
+import { boolean, check, duration, func, invalid, oneOf, period as periodCheck, positiveDuration, show, text, type Elsewhere } from './check.ts'
 import { parseCron, UnknownZone } from './cron.ts'
 import type { Duration } from './duration.ts'
 import type { RetryOptions } from './execution.ts'
 import { givenUp, restart, restarts, retry } from './policies.ts'
 import type { RestartOptions } from './restarts.ts'
-import type { AnyInstance, OnGiveUp, OnRun, Run, TaskHandler } from './run.ts'
+import type { AnyInstance, OnGiveUp, Run, TaskHandler } from './run.ts'
 import { ByCron, Every } from './schedule.ts'
 import type { Misfire, TickerOptions } from './ticker.ts'
-
-/** Options of the plugin. */
-export interface BackgroundTasksOptions {
-  /** `false`: nothing starts until `fastify.backgroundTasks.start()` or `task.start()`, as unit tests want it. Default `true`. */
-  autostart?: boolean | undefined
-  /**
-   * The whole time, from the start of `close()`, until close waits no longer for tasks; above 0. Default `'8s'`, which is below
-   * the 10 s that close-with-grace gives the process.
-   */
-  shutdownTimeout?: Duration | undefined
-  /** Wraps every attempt of every task: the place for a scope, a transaction, AsyncLocalStorage, or error reporting. */
-  onRun?: OnRun | undefined
-}
 
 /** Options of every task. */
 export interface TaskOptions {
@@ -36,7 +23,7 @@ export interface TaskOptions {
 }
 
 /** What the tasks with a handler take. */
-interface HandlerOptions extends TaskOptions {
+export interface HandlerOptions extends TaskOptions {
   /** Limit of one attempt, above 0: then its signal aborts with `FST_BG_TIMEOUT`, and if the handler rejects, it has failed. Default: none. */
   timeout?: Duration | undefined
   /**
@@ -156,20 +143,20 @@ export interface CronTaskOptions extends TimedTaskOptions {
 /** What becomes of a tick that falls due while a run is active. */
 export type Overlap = 'skip' | 'wait' | 'allow'
 
-/** The plugin's options, checked and complete. */
-export interface PluginOptions { autostart: boolean, shutdownTimeout: number, onRun: OnRun | undefined }
 /** What all kinds of task take, checked and complete. */
 export interface SharedOptions { enabled: boolean, grace: number, logLevel: string | undefined }
-interface SharedHandlerOptions extends SharedOptions { timeout: number | undefined, onGiveUp: OnGiveUp }
+export interface SharedHandlerOptions extends SharedOptions { timeout: number | undefined, onGiveUp: OnGiveUp }
 export interface ServiceOptions extends SharedHandlerOptions { restart: RestartOptions }
 export type HostedOptions = SharedOptions & { start: TaskHandler | undefined, stop: TaskHandler | undefined, startTimeout: number }
 
 export type TimedOptions = SharedHandlerOptions & TickerOptions & { immediate: boolean, overlap: Overlap, retry: RetryOptions | undefined }
 
-const pluginChecks = { autostart: boolean, shutdownTimeout: positiveDuration, onRun: func<OnRun> }
-const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
+/** What only a queue takes; queue-options.ts has their checks. */
+export const queueKeys = ['schema', 'store', 'concurrency', 'maxSize', 'onFull', 'rate', 'maxPayload', 'keep'] as const
+
+export const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
 const hostedChecks = { ...sharedChecks, start: func<TaskHandler>, stop: func<TaskHandler>, startTimeout: positiveDuration }
-const handlerChecks = { ...sharedChecks, timeout: positiveDuration, onGiveUp: givenUp }
+export const handlerChecks = { ...sharedChecks, timeout: positiveDuration, onGiveUp: givenUp }
 const serviceChecks = { ...handlerChecks, restart }
 const timedChecks = {
   ...handlerChecks,
@@ -184,22 +171,13 @@ const timedChecks = {
   exclude: func<(due: Date) => boolean>
 }
 /** The keys of all kinds, and what to say of one that is of another kind. */
-const elsewhere: Elsewhere = {
-  restart: 'a service; a timed task has "retry"',
-  ...Object.fromEntries(Object.keys(timedChecks).map(key => [key, key === 'retry' ? 'a timed task; a service has "restart"' : 'a timed task, which has "every" or "cron"'])),
+export const elsewhere: Elsewhere = {
+  ...Object.fromEntries(queueKeys.map(key => [key, 'a queue, which is declared with addBackgroundQueue()'])),
+  restart: 'a service; a timed task and a queue have "retry"',
+  ...Object.fromEntries(Object.keys(timedChecks).map(key => [key, key === 'retry' ? 'a timed task or a queue; a service has "restart"' : 'a timed task, which has "every" or "cron"'])),
   ...Object.fromEntries(['timeout', 'onGiveUp'].map(key => [key, 'a task with a handler'])),
   ...Object.fromEntries(Object.keys(hostedChecks).map(key => [key, 'a hosted service, which is declared without a handler: (name, { start, stop })']))
 }
-/** Fastify hands a plugin what `register` was given for itself, too. */
-const ofRegister = ['prefix', 'logLevel', 'logSerializers']
-
-/** Checks what `register` was given. Throws `FST_BG_INVALID_OPTION`. */
-export function pluginOptions (given: unknown): PluginOptions {
-  const own = Object.fromEntries(Object.entries(given as object).filter(([key]) => !ofRegister.includes(key)))
-  const options = check('fastify-background-tasks', own, pluginChecks)
-  return { autostart: true, shutdownTimeout: 8_000, onRun: undefined, ...options }
-}
-
 /** Checks the options of a service. Throws `FST_BG_INVALID_OPTION`. */
 export function serviceOptions (where: string, given: unknown, owner: FastifyInstance): ServiceOptions {
   const options = { ...defaults, timeout: undefined, onGiveUp: 'close' as const, restart: restarts, ...check(where, given, serviceChecks, elsewhere) }
@@ -243,15 +221,6 @@ function alike (options: TimedOptions): TimedOptions {
   return last
 }
 
-/** Checks the arguments of `ticks()`. Throws `FST_BG_INVALID_OPTION`. */
-export function ticksOptions (period: unknown, given: unknown): { every: number, signal: AbortSignal | undefined } {
-  if (given instanceof AbortSignal) throw invalid('ticks(): the second argument is an object with the signal: { signal }.')
-  const { signal } = check('ticks()', given, { signal: abortSignal })
-  const { every } = check('ticks()', { every: period }, { every: periodCheck })
-  if (every === undefined) throw invalid(`ticks(): the period must be ${durationText}, 1 ms or more; received undefined.`)
-  return { every, signal }
-}
-
 /** Checks a hosted service. Throws `FST_BG_INVALID_OPTION`. */
 export function hostedOptions (where: string, given: unknown, owner: FastifyInstance): HostedOptions {
   const { pluginTimeout = 0 } = owner.initialConfig
@@ -284,7 +253,7 @@ function cronOption (where: string, cron: string, timezone: string | undefined, 
 }
 
 /** Which levels there are is the logger's business: it is asked. */
-function checkLevel (where: string, level: string | undefined, owner: FastifyInstance): void {
+export function checkLevel (where: string, level: string | undefined, owner: FastifyInstance): void {
   if (level === undefined) return
   try {
     owner.log.child({}, { level })

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { inspect } from 'node:util'
 import type { Attempt } from './attempt.ts'
+import type { StoredError } from './queue-handle.ts'
 import type { RunResult } from './run.ts'
 
 // The only file that words a log line. Each is one object and one short message; an error always stands under `err`.
@@ -22,6 +23,9 @@ export const report = {
 
   runSucceeded: ofRun('info', 'run succeeded'),
   runCancelled: ofRun('debug', 'run cancelled'),
+  notRetried: ofRun('warn', 'attempt failed, and is not retried, as the application closes'),
+  backgroundFailed: ofRun('error', 'background run failed'),
+  backgroundSucceeded: ofRun('debug', 'background run succeeded'),
   runCutShort: ofRun('warn', 'run cut short by shutdown'),
 
   serviceStarted (log: FastifyBaseLogger, task: string, attempt: Attempt): void {
@@ -29,6 +33,12 @@ export const report = {
   },
   tick (log: FastifyBaseLogger, task: string, attempt: Attempt, dueAt: Date): void {
     if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number, dueAt }, 'run started')
+  },
+  queuedRun (log: FastifyBaseLogger, task: string, attempt: Attempt): void {
+    if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number }, 'run started')
+  },
+  left (log: FastifyBaseLogger, task: string, count: number): void {
+    write(log, 'warn', { task, count }, `${count} ${count === 1 ? 'run is' : 'runs are'} cancelled: the queue ends before they could run`)
   },
   tickExcluded (log: FastifyBaseLogger, task: string, dueAt: Date): void {
     write(log, 'debug', { task, dueAt }, 'tick skipped: excluded')
@@ -80,6 +90,13 @@ export function toError (thrown: unknown): Error {
   } catch {
     return new Error('a value that is not an Error was thrown, and looking at it throws', { cause: thrown })
   }
+}
+
+/** What is kept of whatever was thrown. */
+export function storedError (thrown: unknown): StoredError {
+  const error = copyOf(toError(thrown)) as Error
+  const { code } = Object(thrown) as { code?: unknown }
+  return { name: error.name, message: error.message, code: typeof code === 'string' ? code : undefined, stack: error.stack }
 }
 
 function ofRun (level: Level, message: string): RunReport {

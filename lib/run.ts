@@ -34,7 +34,16 @@ export interface Run<Payload = unknown, Server = AnyInstance> {
   readonly dueAt: Date | undefined
   /** How many earlier ticks this run stands for, which were due while the process could not run them; counted to 1,000. */
   readonly missed: number
+  /**
+   * Says how far the run is: a fraction from 0 to 1, or an object of your own that JSON can carry. The last one is kept with the run.
+   *
+   * Throws `FST_BG_INVALID_OPTION`.
+   */
+  progress (value: Progress): void
 }
+
+/** How far a run is: a fraction from 0 to 1, or an object of your own. */
+export type Progress = number | object
 
 /** How a run ended. `skipped`: it never began, as another run was active (`overlap`). */
 export type RunOutcome = 'succeeded' | 'failed' | 'cancelled' | 'skipped'
@@ -61,8 +70,11 @@ export interface RunHandle {
 /** What a task does: an async function that is given a run, with the owning Fastify instance as `this`. */
 export type TaskHandler<Server = AnyInstance> = (this: Server, run: Run<undefined, Server>) => unknown
 
+/** What a queue does with a payload: an async function that is given a run, with the owning Fastify instance as `this`. */
+export type QueueHandler<Payload, Server = AnyInstance> = (this: Server, run: Run<Payload, Server>) => unknown
+
 /**
- * Wraps every attempt of every task: do what you need before and after, and `return next()` in between. `next` calls the
+ * Wraps every attempt of every task, queue and background run: do what you need before and after, and `return next()` in between. `next` calls the
  * handler, once, and returns a promise of what it returned.
  */
 export type OnRun = (run: Run<unknown, FastifyInstance>, next: () => Promise<unknown>) => unknown

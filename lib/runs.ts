@@ -3,13 +3,15 @@ import type { Attempt } from './attempt.ts'
 import type { Clock, Timer } from './clock.ts'
 import type { Deadline } from './deadline.ts'
 import { errorCodes } from './errors.ts'
-import { Execution, type ExecutionOptions, type Reason } from './execution.ts'
+import { Execution, type Ledger, type Reason } from './execution.ts'
 import type { RunRecord, TaskKind } from './handle.ts'
-import type { OnGiveUp, OnRun, RunResult, TaskHandler } from './run.ts'
+import type { Launch } from './launch.ts'
+import type { OnGiveUp, OnRun, RunResult } from './run.ts'
 
 /** What a task is told of the server it lives in. */
 export interface Surroundings {
-  /** Whether nothing new may start. */
+  readonly phase: 'open' | 'failed' | 'closing'
+  /** Whether nothing new may start: the application closes, or its start has failed. */
   readonly closing: boolean
   /** For limits and waits. */
   readonly clock: Clock
@@ -43,28 +45,19 @@ export interface GivenUp extends Runner {
   readonly log: FastifyBaseLogger
 }
 
-/** Hears how a run ended, before anyone who waits for it. */
-export type Settled = (attempt: Attempt, result: RunResult) => void
-
-/** How a run is launched. */
-export interface Launch extends Pick<ExecutionOptions, 'id' | 'dueAt' | 'missed' | 'later' | 'always' | 'timeout' | 'retry' | 'retrying' | 'resumed'> {
-  /** As last work: only the deadline aborts it. */
-  last?: boolean
-}
-
 /** How many runs are remembered. */
 const REMEMBERED = 30
 
 /** The runs of one task: those that have been accepted and have not ended, how many have ended in which way, and the last of them. */
-export class Runs {
+export class Runs implements Ledger {
   succeeded = 0
   failed = 0
   cancelled = 0
   skipped = 0
   readonly #of: Runner
-  #active: Map<Execution, { ended: Promise<RunResult>, last: boolean }> | undefined
+  #active: Set<Execution> | undefined
   /** The oldest first. */
-  #history: RunRecord[] | undefined
+  #history: Remembered[] | undefined
   #grace: Timer | undefined
 
   constructor (of: Runner) {
@@ -75,61 +68,69 @@ export class Runs {
 
   /** The one that has been active for longest. */
   get oldest (): Execution | undefined {
-    return this.#active?.keys().next().value
+    return this.#active?.values().next().value
   }
 
   /** Those that have ended, the newest first. */
-  get history (): RunRecord[] { return this.#history?.toReversed() ?? [] }
+  get history (): RunRecord[] { return this.#history?.map(recordOf).reverse() ?? [] }
 
   /** The last one that has ended, and was not skipped. */
-  get newest (): RunRecord | undefined { return this.#history?.findLast(({ outcome }) => outcome !== 'skipped') }
+  get newest (): RunRecord | undefined {
+    const last = this.#history?.findLast(({ outcome }) => outcome !== 'skipped')
+    return last && recordOf(last)
+  }
 
   /** The first that goes on past its time limit. */
   get stuck (): Execution | undefined {
-    for (const execution of this.#active?.keys() ?? []) {
+    for (const execution of this.#active ?? []) {
       if (execution.stuck) return execution
     }
     return undefined
   }
 
-  /** Runs `handler` to the end of its last attempt. `settled` hears how it ended before anyone who waits for that. */
-  launch (handler: TaskHandler, settled: Settled, { last = false, ...launch }: Launch): { execution: Execution, ended: Promise<RunResult> } {
-    const { name, owner, options, surroundings } = this.#of
-    const { clock, onRun, deadline } = surroundings
-    const execution = new Execution({ task: name, server: owner, logLevel: options.logLevel, handler, onRun, clock, ...launch })
-    if (last && deadline.passed) execution.abort(new errorCodes.FST_BG_SHUTDOWN())
-    const execute = async (): Promise<void> => {
-      const result = await execution.execute()
-      this.#active?.delete(execution)
-      if (this.size === 0) this.#forgetGrace()
-      this.record(execution.attempt.id, result, execution.startedAt, launch.dueAt)
-      settled(execution.attempt, result)
-      this.#of.runEnded()
-      end(result)
-    }
+  /** Runs a handler to the end of its last attempt. */
+  launch (launch: Launch): Execution {
+    const { deadline } = this.#of.surroundings
+    const execution = new Execution(this.#of, launch)
+    if (launch.last === true && deadline.passed) execution.abort(new errorCodes.FST_BG_SHUTDOWN())
     // Active before it begins: the handler may ask for a run, or a stop, in its first line.
-    let end!: (result: RunResult) => void
-    const ended = new Promise<RunResult>(resolve => { end = resolve })
-    this.#active ??= new Map()
-    this.#active.set(execution, { ended, last })
-    void execute()
-    return { execution, ended }
+    this.#active ??= new Set()
+    this.#active.add(execution)
+    void execution.execute(this)
+    return execution
+  }
+
+  ended (execution: Execution, result: RunResult): void {
+    const { launch, attempt, startedAt } = execution
+    this.#active?.delete(execution)
+    if (this.size === 0) this.#forgetGrace()
+    if (launch.isFinal === undefined || launch.isFinal(result)) this.record(attempt.id, result, startedAt, launch.dueAt)
+    launch.settled(attempt, result)
+    this.#of.runEnded()
   }
 
   /** Counts a run that has ended, and remembers it. */
   record (id: string, { outcome, duration, error }: RunResult, startedAt: number, dueAt: Date | undefined): void {
     this[outcome]++
     this.#history ??= []
-    this.#history.push({ id, outcome, dueAt, startedAt: new Date(startedAt), duration, error })
+    this.#history.push({ id, outcome, dueAt, startedAt, duration, error })
     if (this.#history.length > REMEMBERED) this.#history.shift()
+  }
+
+  /** Whether a run of that id is active. */
+  has (id: string): boolean {
+    for (const { attempt } of this.#active ?? []) {
+      if (attempt.id === id) return true
+    }
+    return false
   }
 
   /** Aborts one run, and resolves when it has ended; undefined if none of that id is active. */
   cancelOne (id: string, reason: Reason): Promise<RunResult> | undefined {
-    for (const [execution, { ended }] of this.#active ?? []) {
+    for (const execution of this.#active ?? []) {
       if (execution.attempt.id !== id) continue
       execution.abort(reason)
-      return ended
+      return execution.ended
     }
     return undefined
   }
@@ -149,14 +150,14 @@ export class Runs {
   }
 
   /** Resolves when those that are active now have ended. */
-  async ended (): Promise<void> {
-    await Promise.all([...this.#active?.values() ?? []].map(({ ended }) => ended))
+  async idle (): Promise<void> {
+    await Promise.all([...this.#active ?? []].map(({ ended }) => ended))
   }
 
   #abort (reason: Reason, lastToo: boolean): void {
     this.#forgetGrace()
-    for (const [execution, { last }] of this.#active ?? []) {
-      if (!last || lastToo) execution.abort(reason)
+    for (const execution of this.#active ?? []) {
+      if (execution.launch.last !== true || lastToo) execution.abort(reason)
     }
   }
 
@@ -164,4 +165,11 @@ export class Runs {
     this.#grace?.cancel()
     this.#grace = undefined
   }
+}
+
+/** A RunRecord, as it is remembered: few are ever looked at. */
+type Remembered = Omit<RunRecord, 'startedAt'> & { startedAt: number }
+
+function recordOf (remembered: Remembered): RunRecord {
+  return { ...remembered, startedAt: new Date(remembered.startedAt) }
 }

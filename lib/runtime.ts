@@ -1,5 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Attempt } from './attempt.ts'
+import { isBooted } from './booted.ts'
+import type { Background } from './background.ts'
 import { Clock } from './clock.ts'
 import { Deadline } from './deadline.ts'
 import { formatDuration } from './duration.ts'
@@ -7,10 +9,12 @@ import { errorCodes } from './errors.ts'
 import type { Reason } from './execution.ts'
 import { exitWithFailure } from './exit.ts'
 import { worst, type Health } from './health.ts'
-import type { PluginOptions } from './options.ts'
+import type { PluginOptions } from './plugin-options.ts'
 import { report, toError } from './report.ts'
 import type { OnRun, RunResult } from './run.ts'
 import type { GivenUp, Surroundings } from './runs.ts'
+import type { Store } from './store.ts'
+import { MemoryStore } from './stores/memory.ts'
 import type { Task } from './task.ts'
 
 /** How many tasks get hooks of their own. Fastify's hook runner overflows the stack at some thousands, and each hook costs as much as a task. */
@@ -32,28 +36,35 @@ export class Runtime implements Surroundings {
   readonly onRun: OnRun | undefined
   readonly patience: number
   readonly tasks: Map<string, Task> = new Map()
+  readonly stores: Map<string, Store>
   readonly #server: FastifyInstance
   readonly #options: PluginOptions
   readonly #late = new Set<Task>()
+  readonly #backgrounds = new Set<Background>()
   /** The removed ones that have not ended. */
   readonly #leaving = new Set<Task>()
   /** The tasks that are declared together beyond OWN_HOOKS, on one owner and in one go, so that nothing comes in between: they share hooks. */
   #together: { owner: FastifyInstance, tasks: Task[] } | undefined
   readonly #errors: Error[] = []
   #hooks = 0
+  #closed = false
   #starting: Promise<void> | undefined
-  #phase: 'open' | 'failed' | 'closing' = 'open'
+  phase: 'open' | 'failed' | 'closing' = 'open'
 
   constructor (server: FastifyInstance, options: PluginOptions) {
     this.#server = server
     this.#options = options
     this.onRun = options.onRun
     this.patience = options.shutdownTimeout
+    this.stores = new Map(Object.entries({ memory: new MemoryStore(), ...options.stores }))
     server.addHook('preClose', async () => { this.#beginClose() })
     server.addHook('onClose', async () => { await this.#finishClose() })
   }
 
-  get closing (): boolean { return this.#phase !== 'open' }
+  get closing (): boolean { return this.phase !== 'open' }
+
+  /** Whether the plugin's own onClose is over. */
+  get closed (): boolean { return this.#closed }
 
   /** Whether `instance` belongs to the server of this runtime. */
   has (instance: unknown): instance is FastifyInstance {
@@ -62,13 +73,27 @@ export class Runtime implements Surroundings {
 
   /** Takes a task in: it starts and stops with the application from now on. */
   add (task: Task): void {
+    const booted = isBooted(task.owner)
+    if (booted) task.prepare()
     this.tasks.set(task.name, task)
-    if (isBooted(task.owner)) {
+    if (booted) {
       this.#late.add(task)
       void this.#startLate(task)
     } else {
       this.#addHooks(task)
     }
+  }
+
+  /** Takes in what runs for an instance without being declared. */
+  addBackground (background: Background): void {
+    this.#backgrounds.add(background)
+    if (this.phase === 'closing') this.#tell(background, new errorCodes.FST_BG_SHUTDOWN())
+  }
+
+  /** Sees the background runs of an instance to their end, and no longer than to the deadline. */
+  async endOf (background: Background): Promise<void> {
+    this.#beginClose()
+    await this.deadline.until(background.idle())
   }
 
   /** Starts every enabled task that has not been started; who asks meanwhile gets the same promise. */
@@ -81,16 +106,14 @@ export class Runtime implements Surroundings {
     if (!isBooted(this.#server)) await this.#server.ready()
     if (this.closing) throw new errorCodes.FST_BG_CLOSING('Background tasks cannot be started')
     for (const task of this.tasks.values()) {
-      if (task.startable && task.options.enabled) await this.#startOrRollBack(task, false)
+      if (task.startable && task.options.enabled) await this.#orRollBack(false, async () => { await task.start() })
     }
   }
 
-  /** Resolves when no run is active but those of services. */
+  /** Resolves when no run is active, or waits in a queue; those of services apart. */
   async drain (): Promise<void> {
-    for (;;) {
-      const busy = [...this.tasks.values()].filter(task => task.kind !== 'service' && task.active)
-      if (busy.length === 0) return
-      await Promise.all(busy.map(async task => { await task.idle() }))
+    for (let waited = [true]; waited.includes(true);) {
+      waited = await Promise.all([...this.tasks.values(), ...this.#backgrounds].map(async one => await one.drained()))
     }
   }
 
@@ -110,15 +133,15 @@ export class Runtime implements Surroundings {
     void task.idle().then(() => { this.#leaving.delete(task) })
   }
 
-  /** All tasks that may have to be stopped. */
-  get #all (): Task[] { return [...this.#leaving, ...this.tasks.values()] }
+  /** All that may have to be stopped. */
+  get #all (): Array<Task | Background> { return [...this.#leaving, ...this.tasks.values(), ...this.#backgrounds] }
 
   giveUp (task: GivenUp, attempt: Attempt, result: RunResult): void {
     const { onGiveUp } = task.options
     const close = onGiveUp === 'close' && !this.closing
     report.gaveUp(task.log, close, task.kind === 'service' ? 'service' : 'run', task.name, attempt, result)
     if (close) this.#closeWith(task.name, result.error)
-    else if (typeof onGiveUp === 'function') void this.#tell(onGiveUp, task, toError(result.error))
+    else if (typeof onGiveUp === 'function') void this.#callBack(onGiveUp, task, toError(result.error))
   }
 
   /** A crashed service never leaves a process that looks healthy, nor one that exits with 0. */
@@ -130,7 +153,7 @@ export class Runtime implements Surroundings {
     this.#server.close().then(undefined, () => {})
   }
 
-  async #tell (onGiveUp: (error: Error, server: FastifyInstance) => unknown, task: GivenUp, error: Error): Promise<void> {
+  async #callBack (onGiveUp: (error: Error, server: FastifyInstance) => unknown, task: GivenUp, error: Error): Promise<void> {
     try {
       await onGiveUp(error, task.owner)
     } catch (failure) {
@@ -161,7 +184,10 @@ export class Runtime implements Surroundings {
 
   async #autostart (tasks: Task[]): Promise<void> {
     for (const task of tasks) {
-      if (this.#startsByItself(task)) await this.#startOrRollBack(task, true)
+      await this.#orRollBack(true, async () => {
+        task.prepare()
+        if (this.#startsByItself(task)) await task.start()
+      })
     }
   }
 
@@ -179,14 +205,14 @@ export class Runtime implements Surroundings {
     return !this.closing && this.#options.autostart && task.options.enabled && task.startable
   }
 
-  async #startOrRollBack (task: Task, boot: boolean): Promise<void> {
+  async #orRollBack (boot: boolean, start: () => Promise<void>): Promise<void> {
     const began = this.clock.now()
     try {
-      await task.start()
+      await start()
     } catch (error) {
       await this.#rollBack(this.clock.now() - began)
       // A server that is up goes on; one that was booting has failed to.
-      if (!boot && this.#phase === 'failed') this.#phase = 'open'
+      if (!boot && this.phase === 'failed') this.phase = 'open'
       throw error
     }
   }
@@ -194,7 +220,7 @@ export class Runtime implements Surroundings {
   /** Stops what has started, last first, as a start has failed; in time for the failure itself to be what `ready()` rejects with. */
   async #rollBack (spent: number): Promise<void> {
     if (this.closing) return
-    this.#phase = 'failed'
+    this.phase = 'failed'
     const { pluginTimeout = 0 } = this.#server.initialConfig
     const limit = new Deadline(this.clock)
     limit.start(pluginTimeout === 0 ? this.#options.shutdownTimeout : pluginTimeout - MARGIN - spent)
@@ -207,15 +233,18 @@ export class Runtime implements Surroundings {
 
   /** Once: the deadline runs, and every task is told. Waits for nothing. */
   #beginClose (): void {
-    if (this.#phase === 'closing') return
-    this.#phase = 'closing'
+    if (this.phase === 'closing') return
+    this.phase = 'closing'
     this.scheduleClock.clear()
-    const { shutdownTimeout } = this.#options
     // One for all tasks: a stack trace for each of ten thousand would be felt.
     const reason = new errorCodes.FST_BG_SHUTDOWN()
-    this.deadline.start(shutdownTimeout, () => { this.#expire(reason) })
-    // Every run hears of the close well before the deadline, whatever grace was asked for.
-    for (const task of this.#all) task.shutDown(reason, Math.min(task.options.grace, shutdownTimeout * 3 / 4))
+    this.deadline.start(this.#options.shutdownTimeout, () => { this.#expire(reason) })
+    for (const one of this.#all) this.#tell(one, reason)
+  }
+
+  /** It hears of the close well before the deadline, whatever grace was asked for. */
+  #tell (one: Task | Background, reason: Reason): void {
+    one.shutDown(reason, Math.min(one.options.grace, this.#options.shutdownTimeout * 3 / 4))
   }
 
   /** The deadline's own work: it does not wait for an onClose hook, which an open HTTP stream can hold back for ever. */
@@ -226,7 +255,7 @@ export class Runtime implements Surroundings {
       const names = up.map(task => `"${task.name}" (${task.active ? 'still runs' : 'waits for its stop, behind these or open connections'})`)
       report.shutdownTimeout(this.#server.log, up.map(task => task.name), new errorCodes.FST_BG_SHUTDOWN_TIMEOUT(limit, names.join(', ')))
     }
-    for (const task of up) task.expire(reason)
+    for (const task of this.#all) task.expire(reason)
   }
 
   /** Sees tasks to their end, last first, and no longer than to the deadline. Their errors wait until all have ended. */
@@ -234,7 +263,7 @@ export class Runtime implements Surroundings {
     // Already done in preClose, unless another plugin's preClose hook failed before it.
     this.#beginClose()
     for (const task of [...tasks].reverse()) {
-      if (task.state === 'stopped' && task.down) continue
+      if (task.over) continue
       const ended = task.end().then(error => {
         if (error !== undefined) this.#errors.push(error)
       })
@@ -245,17 +274,14 @@ export class Runtime implements Surroundings {
   async #finishClose (): Promise<void> {
     this.#beginClose()
     await this.#end([...this.#leaving, ...this.#late])
+    for (const background of this.#backgrounds) await this.endOf(background)
+    for (const store of this.stores.values()) {
+      await this.deadline.until(store.stop().catch(error => { this.#errors.push(toError(error)) }))
+    }
+    this.#closed = true
     this.deadline.clear()
     const [error, ...more] = this.#errors
     if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed`)
     if (error !== undefined) throw error
   }
-}
-
-/**
- * Whether the plugins of the server are loaded. From then on its onReady hooks run or have run, and one added to them never
- * would. An instance can be awaited until then, and loses its `then` at that moment: Fastify says it nowhere else.
- */
-function isBooted (server: FastifyInstance): boolean {
-  return (server as { then?: unknown }).then === undefined
 }

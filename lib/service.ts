@@ -60,10 +60,15 @@ export class Service extends Task {
   #live (id?: string): void {
     this.enter('running')
     this.#began = this.surroundings.clock.now()
-    this.last = this.runs.launch(this.#handler, (attempt, result) => { this.#settled(attempt, result) }, {
-      id, later: true, always: true, timeout: this.options.timeout
+    this.last = this.runs.launch({
+      handler: this.#handler,
+      settled: (attempt, result) => { this.#settled(attempt, result) },
+      id,
+      later: true,
+      always: true,
+      timeout: this.options.timeout
     })
-    report.serviceStarted(this.log, this.name, this.last.execution.attempt)
+    report.serviceStarted(this.log, this.name, this.last.attempt)
   }
 
   #settled (attempt: Attempt, result: RunResult): void {

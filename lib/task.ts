@@ -39,7 +39,7 @@ export abstract class Task implements BackgroundTask, Runner {
   /** Whether to start on `resume`: it was up when it was paused, or was to be started since. */
   protected resumable = false
   /** The run that a life began with. */
-  protected last: { execution: Execution, ended: Promise<RunResult> } | undefined
+  protected last: Execution | undefined
   #asked: { what: Ask, done: Promise<void>, overtake (): void } | undefined
   #ending: Promise<Error | undefined> | undefined
   #removed = false
@@ -78,13 +78,26 @@ export abstract class Task implements BackgroundTask, Runner {
 
   /** Resolves when the runs that are active now have ended. */
   async idle (): Promise<void> {
-    await this.runs.ended()
+    await this.runs.idle()
   }
+
+  /** Resolves when it has nothing to do, to whether it had to wait for that. A service never has. */
+  async drained (): Promise<boolean> {
+    if (!this.active || this.kind === 'service') return false
+    await this.idle()
+    return true
+  }
+
+  /** What can be done, and can fail, before it starts. */
+  prepare (): void {}
 
   /** Whether nothing of it is left that must end. */
   get down (): boolean {
     return !this.active && !this.holding && this.#state !== 'running' && this.#state !== 'stopping'
   }
+
+  /** Whether its way down is behind it. */
+  get over (): boolean { return this.#state === 'stopped' && this.down }
 
   /** Whether the app is to start it, or to wait for the start that its user has begun. */
   get startable (): boolean {
@@ -175,7 +188,7 @@ export abstract class Task implements BackgroundTask, Runner {
       if (this.#state === 'paused') this.enter('idle')
       const ended = async (error?: unknown): Promise<void> => {
         // None where a stop has overtaken the start.
-        const begun = this.last?.execution.attempt.id === id
+        const begun = this.last?.attempt.id === id
         settle(begun ? await this.last?.ended as RunResult : { ...skipped, outcome: 'cancelled', error })
       }
       this.#start(id).then(async () => { await ended() }, ended)
@@ -208,6 +221,8 @@ export abstract class Task implements BackgroundTask, Runner {
   /** Whether a start was asked for, and is not done. */
   protected get starting (): boolean { return this.#asked?.what === 'start' }
 
+  protected get removed (): boolean { return this.#removed }
+
   /** Whether it holds something that only its last work lets go. */
   protected get holding (): boolean { return false }
 
@@ -219,6 +234,11 @@ export abstract class Task implements BackgroundTask, Runner {
 
   /** Begins a life; its first run has the given id. */
   protected abstract begin (id?: string): Promise<void>
+
+  /** Resolves when nothing of a life runs any more. */
+  protected async quiet (): Promise<void> {
+    await this.runs.idle()
+  }
 
   /** The last work of a life: what runs has ended, or the deadline has passed. Resolves with its error; never rejects. */
   protected abstract finish (): Promise<Error | undefined>
@@ -260,8 +280,22 @@ export abstract class Task implements BackgroundTask, Runner {
 
   /** Throws if it is too late for that. */
   protected refuse (what: string): void {
-    if (this.#removed) throw new errorCodes.FST_BG_NOT_FOUND(`Background task "${this.name}" cannot be ${what}: it was removed. Declare it anew.`)
+    this.refuseRemoved(what)
     if (this.surroundings.closing) throw new errorCodes.FST_BG_CLOSING(`Background task "${this.name}" cannot be ${what}`)
+  }
+
+  protected refuseRemoved (what: string): void {
+    if (this.#removed) throw new errorCodes.FST_BG_NOT_FOUND(`Background task "${this.name}" cannot be ${what}: it was removed. Declare it anew.`)
+  }
+
+  /** Goes to rest until `resume`, unless it is down. */
+  protected enterPaused (starting: boolean): boolean {
+    // The start that was asked for before has been overtaken: it is for resume to do.
+    if (starting && this.#state === 'stopped') this.enter('idle')
+    if (!['idle', 'running', 'backoff'].includes(this.#state)) return false
+    this.resumable = starting && !this.live
+    this.enter('paused')
+    return true
   }
 
   async #start (id: string | undefined): Promise<void> {
@@ -271,7 +305,7 @@ export abstract class Task implements BackgroundTask, Runner {
       // A life begins only after the one before it has ended, even where that ignores its signal. Neither what is asked meanwhile nor
       // the close waits for that.
       while (!this.live && (this.#ending !== undefined || (this.exclusive && this.active)) && !overtaken() && !deadline.passed) {
-        await deadline.until(Promise.race([Promise.all([this.#ending, this.exclusive && this.runs.ended()]), overtaking]))
+        await deadline.until(Promise.race([Promise.all([this.#ending, this.exclusive && this.runs.idle()]), overtaking]))
       }
       this.refuse('started')
       if (this.live || overtaken()) return
@@ -296,7 +330,7 @@ export abstract class Task implements BackgroundTask, Runner {
   }
 
   async #end (): Promise<Error | undefined> {
-    await this.surroundings.deadline.until(this.runs.ended())
+    await this.surroundings.deadline.until(this.quiet())
     const error = await this.finish()
     this.#ending = undefined
     if (this.#state === 'stopping' && error !== undefined) this.enter('failed')

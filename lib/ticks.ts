@@ -1,7 +1,7 @@
+import { abortSignal, check, durationText, invalid, period as periodCheck } from './check.ts'
 import { Clock, type Alarm } from './clock.ts'
 import type { Duration } from './duration.ts'
 import { errorCodes } from './errors.ts'
-import { ticksOptions } from './options.ts'
 import { Every } from './schedule.ts'
 
 /** What `ticks` takes besides the period. */
@@ -89,4 +89,13 @@ class Ticks implements AsyncIterableIterator<void, undefined> {
     this.#waiting?.(step)
     this.#waiting = undefined
   }
+}
+
+/** Checks the arguments of `ticks()`. Throws `FST_BG_INVALID_OPTION`. */
+function ticksOptions (period: unknown, given: unknown): { every: number, signal: AbortSignal | undefined } {
+  if (given instanceof AbortSignal) throw invalid('ticks(): the second argument is an object with the signal: { signal }.')
+  const { signal } = check('ticks()', given, { signal: abortSignal })
+  const { every } = check('ticks()', { every: period }, { every: periodCheck })
+  if (every === undefined) throw invalid(`ticks(): the period must be ${durationText}, 1 ms or more; received undefined.`)
+  return { every, signal }
 }

@@ -58,11 +58,7 @@ export class TimedTask extends Task implements TickerListener {
     const { starting } = this
     return this.ask('pause', async () => {
       if (this.surroundings.closing) return
-      // The start that was asked for before has been overtaken: it is for resume to do.
-      if (starting && this.state === 'stopped') this.enter('idle')
-      if (!['idle', 'running', 'backoff'].includes(this.state)) return
-      this.resumable = starting && !this.live
-      this.enter('paused')
+      if (!this.enterPaused(starting)) return
       this.#ticker?.stop()
       this.#drop()
     })
@@ -146,23 +142,25 @@ export class TimedTask extends Task implements TickerListener {
 
   #run ({ dueAt, missed, handle }: Wanted, later: boolean, handler = this.#handler, { timeout, retry }: Pick<TimedOptions, 'timeout' | 'retry'> = this.options): void {
     if (this.state === 'idle' || this.state === 'backoff') this.enter('running')
-    const { execution } = this.runs.launch(handler, (attempt, result) => {
-      this.#settled(attempt, result)
-      handle?.settle(result)
-    }, {
+    this.runs.launch({
+      handler,
+      settled: (attempt, result) => {
+        this.#settled(attempt, result)
+        handle?.settle(result)
+      },
       dueAt,
       missed,
       id: handle?.id,
       later,
       timeout,
       retry,
+      started: attempt => { if (attempt.number === 1) report.tick(this.log, this.name, attempt, dueAt) },
       retrying: (attempt, result, delay) => {
         report.retried(this.log, this.name, attempt, result, delay)
         if (this.state === 'running' && this.runs.size === 1) this.enter('backoff')
       },
       resumed: () => { if (this.state === 'backoff') this.enter('running') }
     })
-    report.tick(this.log, this.name, execution.attempt, dueAt)
   }
 
   #settled (attempt: Attempt, result: RunResult): void {

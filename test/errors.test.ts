@@ -14,13 +14,16 @@ const statuses = {
   FST_BG_SHUTDOWN_TIMEOUT: 500,
   FST_BG_CANCELLED: 500,
   FST_BG_GAVE_UP: 500,
+  FST_BG_QUEUE_FULL: 503,
+  FST_BG_INVALID_PAYLOAD: 500,
+  FST_BG_UNKNOWN_STORE: 500,
   FST_BG_NOT_FOUND: 404
 }
 
 t.test('each error has its code and the status a route answers with', async t => {
   t.same(Object.keys(errorCodes), Object.keys(statuses))
   for (const [code, status] of Object.entries(statuses)) {
-    const error = new errorCodes[code as keyof typeof errorCodes]('first', 'second', { cause: 'third' })
+    const error = new (errorCodes[code as keyof typeof errorCodes] as new (...words: string[]) => Error)('first', 'second', 'third')
     t.match(error, { code, statusCode: status, name: 'FastifyError' })
     t.ok(error instanceof Error)
     t.notMatch(error.message, /%s|undefined/)

@@ -185,7 +185,7 @@ t.test('a mistake in a policy is refused at the declaration, with the task, what
     [{ restart: { dealy: '1s' } }, /restart: unknown option "dealy"\. Did you mean "delay"\? It takes when, limit, within, delay, factor, maxDelay, jitter\./],
     [{ restart: { max: 3 } }, /restart: unknown option "max"\. It takes/],
     [{ restart: { toString: 3 } }, /restart: unknown option "toString"/],
-    [{ retry: 3 }, /option "retry" belongs to a timed task; a service has "restart"\./],
+    [{ retry: 3 }, /option "retry" belongs to a timed task or a queue; a service has "restart"\./],
     [{ timeout: 0 }, /option "timeout" must be a duration: .*, above 0; received 0\./],
     [{ timeout: '0s' }, /option "timeout" must be .*, above 0; received '0s'/],
     [{ timeout: -1 }, /option "timeout" must be .*; received -1/],
@@ -215,7 +215,7 @@ t.test('a mistake in a policy is refused at the declaration, with the task, what
     [{ retry: { limits: 3 } }, /retry: unknown option "limits"\. Did you mean "limit"\? It takes limit, delay, factor, maxDelay, jitter\./],
     [{ retry: { limit: 3, maxdelay: '1m' } }, /retry: unknown option "maxdelay"\. Did you mean "maxDelay"\?/],
     [{ retry: { limit: 3, within: '1m' } }, /retry: unknown option "within"/],
-    [{ restart: 'always' }, /option "restart" belongs to a service; a timed task has "retry"\./],
+    [{ restart: 'always' }, /option "restart" belongs to a service; a timed task and a queue have "retry"\./],
     [{ timeout: 0 }, /option "timeout" must be .*, above 0; received 0\./],
     [{ onGiveUp: 'die' }, /option "onGiveUp" must be .*; received 'die'/]
   ]

@@ -1,0 +1,74 @@
+import type { FastifyInstance } from 'fastify'
+import type { Attempt } from './attempt.ts'
+import { isGiveUp } from './errors.ts'
+import type { Launch } from './launch.ts'
+import { storedError } from './report.ts'
+import type { Progress, QueueHandler, RunResult } from './run.ts'
+import type { ClaimedRun, Settlement } from './store.ts'
+
+/** What an attempt is told about, and asks, the queue it belongs to. */
+export interface HandedOf {
+  /** An attempt begins. */
+  attemptStarted (attempt: Attempt): void
+  progressed (id: string, value: Progress): void
+  /** Whether that run was cancelled by itself, and not because the queue stops. */
+  isCancelled (id: string): boolean
+  /** An attempt has ended. */
+  attemptEnded (attempt: Attempt, result: RunResult, settlement: Settlement): void
+}
+
+/** A run that the store has handed over for one attempt: in the end the store is told what becomes of it. An object with methods, as there are many. */
+export class Handed implements Launch {
+  readonly id: string
+  readonly number: number
+  readonly reqId: string | undefined
+  readonly payload: unknown
+  readonly timeout: number | undefined
+  readonly handler: QueueHandler<never, FastifyInstance>
+  readonly #of: HandedOf
+  /** The wait for the next attempt, if there is to be one when this fails. */
+  readonly #retryIn: number | undefined
+  readonly #settle: (settlement: Settlement) => void
+  #settlement: Settlement | undefined
+
+  constructor (of: HandedOf, { id, attempt, reqId }: ClaimedRun, payload: unknown, handler: QueueHandler<never, FastifyInstance>, timeout: number | undefined, retryIn: number | undefined, settle: (settlement: Settlement) => void) {
+    this.#of = of
+    this.id = id
+    this.number = attempt
+    this.reqId = reqId
+    this.payload = payload
+    this.handler = handler
+    this.timeout = timeout
+    this.#retryIn = retryIn
+    this.#settle = settle
+  }
+
+  started (attempt: Attempt): void {
+    this.#of.attemptStarted(attempt)
+  }
+
+  progressed (value: Progress): void {
+    this.#of.progressed(this.id, value)
+  }
+
+  isFinal (result: RunResult): boolean {
+    const settlement = this.#settlementOf(result)
+    this.#settlement = settlement
+    return settlement.outcome === 'failed' ? settlement.retryIn === undefined : settlement.outcome !== 'interrupted'
+  }
+
+  settled (attempt: Attempt, result: RunResult): void {
+    const settlement = this.#settlement as Settlement
+    this.#of.attemptEnded(attempt, result, settlement)
+    this.#settle(settlement)
+  }
+
+  #settlementOf ({ outcome, error }: RunResult): Settlement {
+    if (outcome === 'succeeded') return succeeded
+    // Interrupted is not failed: it goes back.
+    if (outcome !== 'failed') return { outcome: this.#of.isCancelled(this.id) ? 'cancelled' : 'interrupted' }
+    return { outcome, error: storedError(error), retryIn: isGiveUp(error) ? undefined : this.#retryIn }
+  }
+}
+
+const succeeded: Settlement = { outcome: 'succeeded' }

@@ -1,0 +1,148 @@
+import buildAjv from '@fastify/ajv-compiler'
+import type { FastifyInstance, FastifySchemaCompiler } from 'fastify'
+import { invalid, show } from './check.ts'
+import { errorCodes } from './errors.ts'
+import { toError } from './report.ts'
+
+/** What a validator compiler makes of a schema: Fastify's own protocol. */
+interface Validate {
+  (data: unknown, context?: { parentData: object, parentDataProperty: string }): unknown
+  errors?: unknown
+  /** Ajv's own, by which Fastify knows it. */
+  schemaEnv?: unknown
+}
+
+/** What a queue does to its payloads: to JSON and back, and against its schema, with the compiler of the owner. */
+export class Payloads {
+  readonly #name: string
+  readonly #owner: FastifyInstance
+  readonly #schema: unknown
+  readonly #maxBytes: number
+  #validate: Validate | undefined
+
+  constructor (name: string, owner: FastifyInstance, schema: unknown, maxBytes: number) {
+    this.#name = name
+    this.#owner = owner
+    this.#schema = schema
+    this.#maxBytes = maxBytes
+  }
+
+  /** Compiles the schema, once. Throws `FST_BG_INVALID_OPTION`. */
+  compile (): void {
+    if (this.#schema === undefined || this.#validate !== undefined) return
+    try {
+      this.#validate = compile(this.#owner, this.#schema, this.#name)
+    } catch (error) {
+      throw invalid(`Background queue "${this.#name}": the schema of the payload cannot be compiled: ${toError(error).message}.`, { cause: error })
+    }
+    if (typeof this.#validate !== 'function') {
+      this.#validate = undefined
+      throw invalid(`Background queue "${this.#name}": the validator compiler made no function of the schema of the payload. Is it one for this kind of schema?`)
+    }
+  }
+
+  /** The payload as it is stored: JSON text, or undefined for none. Throws `FST_BG_INVALID_PAYLOAD`. */
+  encode (payload: unknown): string | undefined {
+    if (payload === undefined) return undefined
+    let json: string | undefined
+    try {
+      json = JSON.stringify(payload)
+    } catch (error) {
+      throw this.#refused(`cannot be written as JSON: ${firstLine(toError(error).message)}. Pass plain data`, { cause: error })
+    }
+    const lost = typeof payload === 'object' ? lostIn(payload, 'payload') : json === undefined ? show(payload) : undefined
+    if (json === undefined || lost !== undefined) throw this.#refused(`cannot be written as JSON: it would lose ${lost ?? 'all of it'}. Pass plain data`)
+    // No character takes more than three bytes: most need not be counted.
+    if (json.length * 3 > this.#maxBytes) {
+      const bytes = Buffer.byteLength(json)
+      if (bytes > this.#maxBytes) throw this.#refused(`is ${bytes} bytes of JSON, of at most ${this.#maxBytes}. Store the data elsewhere and enqueue where it is, or raise "maxPayload"`)
+    }
+    return json
+  }
+
+  /** What the schema makes of a payload, which is the validator's to change. Throws, or rejects with, `FST_BG_INVALID_PAYLOAD`. */
+  validate (payload: unknown): unknown {
+    this.compile()
+    const validate = this.#validate
+    if (validate === undefined) return payload
+    // As Fastify does for a body: what is missing is null, and ajv can change the root value only where it has a parent.
+    const holder = { payload: payload ?? null }
+    let result: unknown
+    try {
+      result = validate.schemaEnv === undefined ? validate(holder.payload) : validate(holder.payload, { parentData: holder, parentDataProperty: 'payload' })
+    } catch (error) {
+      throw this.#invalid(error)
+    }
+    if (isPromise(result)) {
+      return result.then(passed => {
+        if (passed === false) throw this.#invalid(validate.errors)
+        return holder.payload
+      }, error => { throw this.#invalid(error) })
+    }
+    if (result === false) throw this.#invalid(validate.errors)
+    const { error, ...rest } = typeof result === 'object' && result !== null ? result as { error?: unknown, value?: unknown } : {}
+    if (error) throw this.#invalid(error)
+    return 'value' in rest ? rest.value : holder.payload
+  }
+
+  /** An error that says what the validator found, which is a list, or an error that may have one. */
+  #invalid (found: unknown): Error {
+    const list = Array.isArray(found) ? found : [found]
+    const [first] = list as Array<{ message?: unknown, instancePath?: unknown, validation?: unknown, errors?: unknown } | undefined>
+    const where = String(first?.instancePath ?? '')
+    const what = String(first?.message ?? show(first))
+    const error = this.#refused(`is not what its schema asks for: payload${where} ${firstLine(what)}`, Array.isArray(found) ? undefined : { cause: found })
+    const inner = Array.isArray(found) ? found : first?.validation ?? first?.errors
+    return Object.assign(error, { validation: Array.isArray(inner) ? inner : list, validationContext: 'payload' })
+  }
+
+  #refused (why: string, options?: { cause: unknown }): Error {
+    return options === undefined ? new errorCodes.FST_BG_INVALID_PAYLOAD(this.#name, why) : new errorCodes.FST_BG_INVALID_PAYLOAD(this.#name, why, options)
+  }
+}
+
+/** By the compiler of the owner, or else as Fastify does by default. */
+function compile (owner: FastifyInstance, schema: unknown, name: string): Validate {
+  const definition = { schema, method: 'POST', url: name, httpPart: 'body' } as Parameters<FastifySchemaCompiler<unknown>>[0]
+  // Undefined until that instance has a route with a schema.
+  const own = owner.validatorCompiler as FastifySchemaCompiler<unknown> | undefined
+  try {
+    if (own !== undefined) return own(definition) as Validate
+  } catch (error) {
+    // One that was inherited does not know the shared schemas of this instance, which Fastify adds with its first route.
+    if (toError(error).constructor.name !== 'MissingRefError') throw error
+  }
+  return buildAjv()(owner.getSchemas() as Record<string, object>, ajvOptions(owner))(definition) as Validate
+}
+
+/** The `ajv` option that the server was made with. Fastify keeps it behind a symbol, and hands it out only with a request. */
+function ajvOptions (owner: FastifyInstance): { customOptions: object, plugins: [] } {
+  for (let at: object | null = owner; at !== null; at = Object.getPrototypeOf(at) as object | null) {
+    const symbol = Object.getOwnPropertySymbols(at).find(({ description }) => description === 'fastify.options')
+    if (symbol !== undefined) return (at as Record<symbol, { ajv?: never }>)[symbol]?.ajv ?? { customOptions: {}, plugins: [] }
+  }
+  return { customOptions: {}, plugins: [] }
+}
+
+/** The first thing in a value that JSON would leave out without a word. What has a `toJSON` speaks for itself. */
+function lostIn (value: object | null, path: string): string | undefined {
+  if (value === null || typeof (value as { toJSON?: unknown }).toJSON === 'function') return undefined
+  if (value instanceof Map || value instanceof Set) return `${path}, which is a ${value.constructor.name}`
+  // Not Object.keys, which makes an array for each object of each payload.
+  for (const key in value) {
+    const one = (value as Record<string, unknown>)[key]
+    const isLost = typeof one === 'function' || typeof one === 'symbol'
+    if (isLost && Object.hasOwn(value, key)) return `${path}.${key}, which is a ${typeof one}`
+    const lost = typeof one === 'object' ? lostIn(one, `${path}.${key}`) : undefined
+    if (lost !== undefined) return lost
+  }
+  return undefined
+}
+
+function isPromise (value: unknown): value is Promise<unknown> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
+}
+
+function firstLine (text: string): string {
+  return text.split('\n', 1)[0] as string
+}

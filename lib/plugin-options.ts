@@ -1,0 +1,45 @@
+import { boolean, check, func, positiveDuration, wrong, type Check } from './check.ts'
+import type { Duration } from './duration.ts'
+import type { OnRun } from './run.ts'
+import type { Store } from './store.ts'
+
+/** Options of the plugin. */
+export interface BackgroundTasksOptions {
+  /** `false`: nothing starts until `fastify.backgroundTasks.start()` or `task.start()`, as unit tests want it. Default `true`. */
+  autostart?: boolean | undefined
+  /**
+   * The whole time, from the start of `close()`, until close waits no longer for tasks; above 0. Default `'8s'`, which is below
+   * the 10 s that close-with-grace gives the process.
+   */
+  shutdownTimeout?: Duration | undefined
+  /**
+   * Stores by name, for queues that name one; `default` is for those that name none. Default: none, and queues wait in memory, as those do that
+   * name `'memory'`.
+   */
+  stores?: Record<string, Store> | undefined
+  /** Wraps every attempt of every task: the place for a scope, a transaction, AsyncLocalStorage, or error reporting. */
+  onRun?: OnRun | undefined
+}
+
+/** The plugin's options, checked and complete. */
+export interface PluginOptions { autostart: boolean, shutdownTimeout: number, onRun: OnRun | undefined, stores: Record<string, Store> }
+
+const stores: Check<Record<string, Store>> = value => {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('an object of stores by name', value)
+  for (const [name, store] of Object.entries(value) as Array<[string, Partial<Store> | undefined]>) {
+    if (name === 'memory') throw wrong('stores by names other than "memory", which is always there', value)
+    if (typeof store?.open !== 'function' || typeof store.stop !== 'function') throw wrong('an object of stores by name', { [name]: store })
+  }
+  return { ...value } as Record<string, Store>
+}
+const pluginChecks = { autostart: boolean, shutdownTimeout: positiveDuration, onRun: func<OnRun>, stores }
+
+/** Fastify hands a plugin what `register` was given for itself, too. */
+const ofRegister = ['prefix', 'logLevel', 'logSerializers']
+
+/** Checks what `register` was given. Throws `FST_BG_INVALID_OPTION`. */
+export function pluginOptions (given: unknown): PluginOptions {
+  const own = Object.fromEntries(Object.entries(given as object).filter(([key]) => !ofRegister.includes(key)))
+  const options = check('fastify-background-tasks', own, pluginChecks)
+  return { autostart: true, shutdownTimeout: 8_000, onRun: undefined, stores: {}, ...options }
+}

@@ -1,0 +1,281 @@
+import type { FastifyInstance } from 'fastify'
+import { randomUUID } from 'node:crypto'
+import type { Attempt } from './attempt.ts'
+import { backoff } from './backoff.ts'
+import { invalid, show } from './check.ts'
+import type { Timer } from './clock.ts'
+import { errorCodes } from './errors.ts'
+import type { Reason } from './execution.ts'
+import { Handed, type HandedOf } from './handed.ts'
+import type { Condition } from './health.ts'
+import { Payloads } from './payload.ts'
+import type { BackgroundQueue, Counts, Enqueued, EnqueueOptions, ListedState, ListOptions, RunPage } from './queue-handle.ts'
+import { clearedState, enqueueOptions, never, listOptions, type CheckedQueueOptions } from './queue-options.ts'
+import { report } from './report.ts'
+import type { Progress, QueueHandler, RunHandle, RunResult } from './run.ts'
+import type { Surroundings } from './runs.ts'
+import type { ClaimedRun, Settlement, Store, StoreQueue, StoreWorker } from './store.ts'
+import { Task } from './task.ts'
+
+/** After what part of `shutdownTimeout` runs in hand are given back to a store that outlives the process. */
+const RELEASE = 7 / 8
+
+/**
+ * A task that runs what it is given.
+ *
+ * Its runs wait in a store, which hands them over one attempt at a time, and is told how each ended. The queue has no list of its own:
+ * what is in hand stands in `runs`, everything else in the store.
+ */
+export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker, HandedOf {
+  declare readonly options: CheckedQueueOptions
+  readonly #handler: QueueHandler<never, FastifyInstance>
+  readonly #payloads: Payloads
+  readonly #store: StoreQueue
+  /** Whether it takes runs: from `start` until it is told to stop. */
+  #working = false
+  /** Active runs that were cancelled by themselves, and not because the queue stops. */
+  readonly #cancelled = new Set<string>()
+  /** Armed while the application closes, and the queue goes on. */
+  #grace: Timer | undefined
+  /** Armed while the application closes, and the store outlives it. */
+  #release: Timer | undefined
+  #over = false
+
+  constructor (name: string, owner: FastifyInstance, options: CheckedQueueOptions, handler: QueueHandler<never, FastifyInstance>, surroundings: Surroundings, store: Store) {
+    super(name, owner, options, surroundings)
+    this.#handler = handler
+    this.#payloads = new Payloads(name, owner, options.schema, options.maxPayload)
+    this.#store = store.open({ name, clock: surroundings.clock, log: this.log, ...options.open }, this)
+  }
+
+  get kind (): 'queue' { return 'queue' }
+
+  /** Compiles the schema. Throws `FST_BG_INVALID_OPTION`. */
+  override prepare (): void {
+    this.#payloads.compile()
+  }
+
+  async enqueue (payload: unknown, given?: EnqueueOptions): Promise<Enqueued> {
+    this.refuseRemoved('given a payload')
+    if (this.#over) throw new errorCodes.FST_BG_CLOSING(`Background queue "${this.name}" takes nothing any more`)
+    const options = enqueueOptions(this.name, given)
+    const json = this.#payloads.encode(payload)
+    if (this.options.schema !== undefined) {
+      // Of a copy: a validator may change what it looks at.
+      const checked = this.#payloads.validate(json === undefined ? undefined : JSON.parse(json))
+      if (checked instanceof Promise) await checked
+    }
+    const enqueued = this.#store.enqueue({ id: flat(randomUUID()), payload: json, options })
+    return enqueued instanceof Promise ? await enqueued : enqueued
+  }
+
+  async counts (): Promise<Counts> {
+    return await this.#store.counts()
+  }
+
+  async list (given: ListOptions): Promise<RunPage> {
+    const { state, limit, offset } = listOptions(this.name, given)
+    const runs = await this.#store.list(state, offset, limit + 1)
+    return { runs: runs.slice(0, limit), cursor: runs.length > limit ? String(offset + limit) : undefined }
+  }
+
+  async retry (runId: string): Promise<void> {
+    this.refuse('given a retry')
+    this.#found(runId, 'failed', await this.#store.retry(runId))
+  }
+
+  async retryFailed (): Promise<number> {
+    this.refuse('given a retry')
+    return await this.#store.retryFailed()
+  }
+
+  override async cancel (runId: string): Promise<void> {
+    const waited = !this.runs.has(runId)
+    this.#found(runId, 'waiting, delayed or active', await this.#store.cancel(runId))
+    if (waited) this.runs.cancelled++
+  }
+
+  override async remove (runId?: string): Promise<void> {
+    if (arguments.length === 0) await super.remove()
+    else this.#found(runId, 'known', await this.#store.remove(String(runId)))
+  }
+
+  async clear (state: Exclude<ListedState, 'active'>): Promise<number> {
+    const checked = clearedState(this.name, state)
+    const count = await this.#store.clear(checked)
+    if (checked === 'waiting' || checked === 'delayed') this.runs.cancelled += count
+    return count
+  }
+
+  async drain (): Promise<void> {
+    await this.drained()
+  }
+
+  override async drained (): Promise<boolean> {
+    return await this.#store.drained()
+  }
+
+  override trigger (): RunHandle {
+    throw invalid(`Background queue "${this.name}" cannot be triggered: it runs what it is given. Call enqueue(payload).`)
+  }
+
+  override pause (): Promise<void> {
+    const { starting } = this
+    return this.ask('pause', async () => {
+      if (this.surroundings.closing) return
+      await this.#store.pause()
+      this.enterPaused(starting)
+    })
+  }
+
+  override resume (): Promise<void> {
+    return this.ask('resume', async () => {
+      if (this.surroundings.closing) return
+      await this.#store.resume()
+      if (this.state !== 'paused') return
+      this.enter(this.#working ? 'running' : 'idle')
+      if (this.resumable) await this.begin()
+      this.resumable = false
+    })
+  }
+
+  override shutDown (reason: Reason, grace: number, rest?: 'stopped' | 'paused'): void {
+    const closes = this.surroundings.phase === 'closing'
+    const goesOn = closes && this.#working && grace > 0 && !this.#store.durable
+    this.#working = false
+    if (goesOn) this.#grace ??= this.surroundings.clock.after(grace, () => { this.#halt(reason) })
+    else this.#store.halt()
+    if (closes) this.#leave(this.#store.shutDown())
+    // Before the deadline, as nobody waits for a store after it: a handler that ignores its signal must not keep the run from others.
+    if (closes && this.#store.durable) this.#release ??= this.surroundings.clock.after(this.surroundings.patience * RELEASE, () => { this.#store.release() })
+    super.shutDown(reason, grace, rest)
+  }
+
+  override expire (reason: Reason): void {
+    this.#close()
+    super.expire(reason)
+  }
+
+  override get down (): boolean { return !this.active }
+
+  override get over (): boolean { return this.#over }
+
+  /** Runs one attempt, for the store. */
+  execute (run: ClaimedRun, settle: (settlement: Settlement) => void): void {
+    if (this.options.schema === undefined) this.#attempt(run, run.payload, settle)
+    else void this.#attemptChecked(run, settle)
+  }
+
+  abort (id: string, why: 'cancelled' | 'lost'): void {
+    const what = why === 'cancelled' ? 'the run was cancelled' : 'its lease was lost, and it may run elsewhere'
+    if (!this.runs.has(id)) return
+    this.#cancelled.add(id)
+    void this.runs.cancelOne(id, new errorCodes.FST_BG_CANCELLED(this.name, what))
+  }
+
+  crashed (run: ClaimedRun, error: Error): void {
+    this.#attempt({ ...run, retry: never }, run.payload, () => {}, () => { throw error })
+  }
+
+  attemptStarted (attempt: Attempt): void {
+    report.queuedRun(this.log, this.name, attempt)
+  }
+
+  progressed (id: string, value: Progress): void {
+    this.#store.progress(id, value)
+  }
+
+  isCancelled (id: string): boolean {
+    return this.#cancelled.has(id)
+  }
+
+  attemptEnded (attempt: Attempt, result: RunResult, settlement: Settlement): void {
+    this.#cancelled.delete(attempt.id)
+    const { closing } = this.surroundings
+    if (settlement.outcome === 'succeeded') report.runSucceeded(this.log, this.name, attempt, result)
+    else if (settlement.outcome !== 'failed') (closing ? report.runCutShort : report.runCancelled)(this.log, this.name, attempt, result)
+    else if (settlement.retryIn !== undefined && closing && !this.#store.durable) report.notRetried(this.log, this.name, attempt, result)
+    else if (settlement.retryIn !== undefined) report.retried(this.log, this.name, attempt, result, settlement.retryIn)
+    else this.surroundings.giveUp(this, attempt, result)
+  }
+
+  protected override * conditions (): Iterable<Condition> {
+    yield this.#store.condition
+    yield * super.conditions()
+  }
+
+  /** Runs that a stop has interrupted may still be under way. */
+  protected override get exclusive (): boolean { return false }
+
+  protected override get holding (): boolean { return this.#grace !== undefined && !this.#over }
+
+  protected get live (): boolean { return this.#working }
+
+  protected async begin (): Promise<void> {
+    this.#working = true
+    this.enter('running')
+    this.#store.work()
+    if (this.#store.paused) this.enter('paused')
+  }
+
+  /** Those in hand, and, as long as it goes on, those that wait. */
+  protected override async quiet (): Promise<void> {
+    await this.#store.drained()
+  }
+
+  protected async finish (): Promise<undefined> {
+    if (this.surroundings.phase === 'closing' || this.removed) this.#close()
+  }
+
+  #attempt (run: ClaimedRun, payload: unknown, settle: (settlement: Settlement) => void, handler = this.#handler): void {
+    this.runs.launch(new Handed(this, run, payload, handler, this.options.timeout, this.#retryIn(run), settle))
+  }
+
+  #retryIn ({ attempt, retry }: ClaimedRun): number | undefined {
+    const policy = retry ?? this.options.retry
+    return policy === undefined || attempt > policy.limit ? undefined : backoff(attempt - 1, policy)
+  }
+
+  async #attemptChecked (run: ClaimedRun, settle: (settlement: Settlement) => void): Promise<void> {
+    let payload: unknown
+    try {
+      payload = await this.#payloads.validate(run.payload)
+    } catch (error) {
+      // As before, so after: another attempt would find the same.
+      this.#attempt({ ...run, retry: never }, run.payload, settle, () => { throw error })
+      return
+    }
+    this.#attempt(run, payload, settle)
+  }
+
+  /** Takes no more runs, and aborts those in hand. */
+  #halt (reason: Reason): void {
+    this.#store.halt()
+    this.runs.cancel(reason, 0)
+  }
+
+  /** Takes nothing in any more, and says what is left: those in hand as well, where nobody waits for them any longer. */
+  #close (): void {
+    if (this.#over) return
+    this.#over = true
+    this.#grace?.cancel()
+    this.#release?.cancel()
+    this.#leave(this.#store.close() + (this.#store.durable ? 0 : this.runs.size))
+  }
+
+  #leave (count: number): void {
+    if (count === 0) return
+    this.runs.cancelled += count
+    report.left(this.log, this.name, count)
+  }
+
+  #found (runId: unknown, what: string, found: boolean): void {
+    if (!found) throw new errorCodes.FST_BG_NOT_FOUND(`Background queue "${this.name}" has no run ${show(runId)} that is ${what}.`)
+  }
+}
+
+/** The same text in one piece: V8 keeps that of `randomUUID` as a tree of its pieces, which takes 500 bytes more. */
+function flat (id: string): string {
+  id.charCodeAt(0)
+  return id
+}

@@ -1,0 +1,73 @@
+import type { Alarm } from '../clock.ts'
+import type { ListedState, QueuedRun, StoredError } from '../queue-handle.ts'
+import type { Progress } from '../run.ts'
+import type { NewRun, RunOptions } from '../store.ts'
+import type { Linked } from './lanes.ts'
+
+/** What few of the runs have that wait. */
+export interface Details {
+  error?: StoredError
+  progress?: Progress
+  finishedAt?: number
+  runAt?: number
+  alarm?: Alarm
+  /** Those who wait for its end. */
+  ended?: Array<() => void>
+}
+
+/** A run, wherever it stands. A million may wait: what is rare is in the details. */
+export class Entry implements Linked {
+  readonly id: string
+  readonly json: string | undefined
+  readonly options: Readonly<RunOptions>
+  readonly enqueuedAt: number
+  state: ListedState = 'waiting'
+  attempt = 1
+  previous: this | undefined = undefined
+  next: this | undefined = undefined
+  startedAt: number | undefined = undefined
+  more: Details | undefined = undefined
+
+  constructor ({ id, payload, options }: NewRun, enqueuedAt: number) {
+    this.id = id
+    this.json = payload
+    this.options = options
+    this.enqueuedAt = enqueuedAt
+  }
+
+  get priority (): number { return this.options.priority }
+
+  get details (): Details {
+    this.more ??= {}
+    return this.more
+  }
+
+  get payload (): unknown { return this.json === undefined ? undefined : JSON.parse(this.json) }
+
+  get finishedAt (): number { return this.more?.finishedAt ?? 0 }
+}
+
+/** A run as its queue's user sees it. */
+export function recordOf (entry: Entry): QueuedRun {
+  const { id, state, payload, attempt, options: { priority, key, reqId }, enqueuedAt, startedAt } = entry
+  const { progress, runAt, finishedAt, error } = entry.more ?? {}
+  return {
+    id,
+    state,
+    payload,
+    attempt,
+    priority,
+    key,
+    reqId,
+    progress,
+    enqueuedAt: new Date(enqueuedAt),
+    runAt: state === 'delayed' ? dateOf(runAt) : undefined,
+    startedAt: dateOf(startedAt),
+    finishedAt: dateOf(finishedAt),
+    error
+  }
+}
+
+function dateOf (time: number | undefined): Date | undefined {
+  return time === undefined ? undefined : new Date(time)
+}
