@@ -169,8 +169,15 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   abort (id: string, why: 'cancelled' | 'lost'): void {
     const what = why === 'cancelled' ? 'the run was cancelled' : 'its lease was lost, and it may run elsewhere'
     if (!this.runs.has(id)) return
-    this.#cancelled.add(id)
+    // One whose lease is lost is not: it goes back, or is elsewhere already.
+    if (why === 'cancelled') this.#cancelled.add(id)
     void this.runs.cancelOne(id, new errorCodes.FST_BG_CANCELLED(this.name, what))
+  }
+
+  pauseChanged (paused: boolean): void {
+    if (this.surroundings.closing) return
+    if (paused) this.enterPaused(this.starting)
+    else if (this.state === 'paused') this.enter(this.#working ? 'running' : 'idle')
   }
 
   crashed (run: ClaimedRun, error: Error): void {

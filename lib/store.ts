@@ -54,6 +54,8 @@ export interface StoreWorker {
   execute (run: ClaimedRun, settle: (settlement: Settlement) => void): void
   /** Aborts a run that is in hand: somebody has cancelled it, or its lease is lost and another process may run it. */
   abort (id: string, why: 'cancelled' | 'lost'): void
+  /** Somebody else has paused the queue, or resumed it. */
+  pauseChanged (paused: boolean): void
   /** Logs and counts a run that the store has failed for good, as processes keep dying under it. */
   crashed (run: ClaimedRun, error: Error): void
 }
