@@ -86,10 +86,10 @@ export const errorCodes = {
     'The payload for background queue "%s" %s.',
     500
   ),
-  /** A queue names a store that the plugin was not given. */
+  /** A queue or a cluster task names a store that the plugin was not given. */
   FST_BG_UNKNOWN_STORE: createError<'FST_BG_UNKNOWN_STORE', 500, [name: string, store: string, known: string]>(
     'FST_BG_UNKNOWN_STORE',
-    'Background queue "%s" is to use the store "%s", which there is not. There are %s. Pass it when you register the plugin: { stores: { … } }.',
+    '"%s" is to use the store "%s", which there is not. There are: %s. Pass it when you register the plugin: { stores: { … } }.',
     500
   ),
   /** The engine behind a store is away, or does not answer. */

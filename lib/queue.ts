@@ -14,11 +14,8 @@ import { clearedState, enqueueOptions, never, listOptions, type CheckedQueueOpti
 import { report } from './report.ts'
 import type { Progress, QueueHandler, RunHandle, RunResult } from './run.ts'
 import type { Surroundings } from './runs.ts'
-import type { ClaimedRun, Settlement, Store, StoreQueue, StoreWorker } from './store.ts'
+import { RELEASE, type ClaimedRun, type Settlement, type Store, type StoreQueue, type StoreWorker } from './store.ts'
 import { Task } from './task.ts'
-
-/** After what part of `shutdownTimeout` runs in hand are given back to a store that outlives the process. */
-const RELEASE = 7 / 8
 
 /**
  * A task that runs what it is given.

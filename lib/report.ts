@@ -43,7 +43,7 @@ export const report = {
   tickExcluded (log: FastifyBaseLogger, task: string, dueAt: Date): void {
     write(log, 'debug', { task, dueAt }, 'tick skipped: excluded')
   },
-  tickSkipped (log: FastifyBaseLogger, loud: boolean, task: string, dueAt: Date, skipped: number, run: string | undefined): void {
+  tickSkipped (log: FastifyBaseLogger, loud: boolean, task: string, dueAt: Date, skipped: number | undefined, run: string | undefined): void {
     const message = loud ? `${skipped} ticks skipped behind a run that has not ended: does it hang?` : 'tick skipped: the run before it is active'
     write(log, loud ? 'warn' : 'debug', { task, run, dueAt, skipped }, message)
   },

@@ -32,6 +32,7 @@ interface Standing {
 
 class MemoryQueue implements StoreQueue {
   readonly durable = false
+  readonly shared: undefined
   readonly #options: OpenOptions
   readonly #worker: StoreWorker
   readonly #maxSize: number

@@ -3,7 +3,7 @@ import { errorCodes } from '../../errors.ts'
 import type { Condition } from '../../health.ts'
 import type { Counts, Enqueued, ListedState, QueuedRun } from '../../queue-handle.ts'
 import type { Progress } from '../../run.ts'
-import type { NewRun, OpenOptions, StoreQueue, StoreWorker } from '../../store.ts'
+import type { NewRun, OpenOptions, Shared, StoreQueue, StoreWorker } from '../../store.ts'
 import type { Control, Message } from './control.ts'
 import type { Engine } from './engine.ts'
 import { jobOf, recordOf, type JobData, type RunJob } from './jobs.ts'
@@ -26,6 +26,7 @@ const sets = { waiting: ['wait', 'prioritized'], delayed: ['delayed'], active: [
 /** A queue of BullMQ. */
 export class BullmqQueue implements StoreQueue {
   readonly durable = true
+  readonly shared: Shared
   readonly #options: OpenOptions
   readonly #leases: Leases
   readonly #link: Link
@@ -38,7 +39,7 @@ export class BullmqQueue implements StoreQueue {
   /** Those who wait for the end of a run that another process has. */
   readonly #ends = new Map<string, Set<() => void>>()
   #paused = false
-  #closed = false
+  #stopped: Promise<void> | undefined
 
   constructor (engine: Engine, link: Link, control: Control, prefix: string, options: OpenOptions, leases: Leases, worker: StoreWorker) {
     const { name } = options
@@ -53,6 +54,11 @@ export class BullmqQueue implements StoreQueue {
     this.#scripts = new Scripts(link.client, this.#queue)
     this.#puller = new Puller(engine, link.client, prefix, options, leases, worker, this.#scripts, id => { void control.publish(name, { type: 'ended', id }).catch(() => {}) })
     this.#unlisten = control.listen(name, message => { this.#hear(message, worker) })
+    this.shared = {
+      recall: async name => await link.call(async () => await this.#scripts.recall(name)),
+      raise: async (name, value) => { await link.call(async () => { await this.#scripts.raise(name, value) }) }
+    }
+    link.onUp(() => { void this.#limit().catch(() => {}) })
     link.onUp(() => { void this.#lookWhetherPaused(worker).catch(() => {}) })
   }
 
@@ -61,7 +67,7 @@ export class BullmqQueue implements StoreQueue {
   get condition (): Condition { return this.#link.condition }
 
   /** Whether it takes in nothing any more. */
-  get closed (): boolean { return this.#closed }
+  get closed (): boolean { return this.#stopped !== undefined }
 
   async enqueue (run: NewRun): Promise<Enqueued> {
     const { data, opts } = jobOf(run, this.#options.clock.wall())
@@ -184,13 +190,18 @@ export class BullmqQueue implements StoreQueue {
   }
 
   close (): number {
-    this.#puller.halt()
-    this.#closed = true
+    void this.stop().catch(() => {})
     return 0
   }
 
-  /** Lets go of what it holds. */
-  async stop (): Promise<void> {
+  /** Lets go of what it holds, as soon as what is in hand has ended. */
+  stop (): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async #stop (): Promise<void> {
+    this.#puller.halt()
     this.#unlisten()
     await this.#puller.close()
     await this.#queue.close()
@@ -261,6 +272,12 @@ export class BullmqQueue implements StoreQueue {
       case 'resumed':
         this.#setPaused(type === 'paused', worker)
     }
+  }
+
+  async #limit (): Promise<void> {
+    const { exclusive } = this.#options
+    if (exclusive === true) await this.#queue.setGlobalConcurrency(1)
+    else if (exclusive === false) await this.#queue.removeGlobalConcurrency()
   }
 
   /** Another process may have paused it while this one was not there, or could not hear. */

@@ -21,6 +21,12 @@ const scripts = {
       if holder and holder ~= ARGV[1] and redis.call('EXISTS', ARGV[2] .. holder) == 1 then return 0 end
       redis.call('SET', KEYS[1], ARGV[1])
       return 1`
+  },
+  fbtRaise: {
+    numberOfKeys: 1,
+    lua: `
+      local value = redis.call('HGET', KEYS[1], ARGV[1])
+      if not value or tonumber(value) < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end`
   }
 } as const
 
@@ -45,5 +51,14 @@ export class Scripts {
   /** Whether the job has the key. */
   async takeKey (key: string, id: string): Promise<boolean> {
     return await this.#client.runCommand('fbtTakeKey', [this.#queue.toKey(`de:${key}`), id, this.#queue.toKey('')]) === 1
+  }
+
+  async recall (name: string): Promise<number | undefined> {
+    const value = await this.#client.hget(this.#queue.toKey('shared'), name)
+    return value === null ? undefined : Number(value)
+  }
+
+  async raise (name: string, value: number): Promise<void> {
+    await this.#client.runCommand('fbtRaise', [this.#queue.toKey('shared'), name, value])
   }
 }
