@@ -54,6 +54,7 @@ export class ClusterTask extends TimedTask implements StoreWorker {
   /** For which it is asking the store from where to go on. */
   #asking: Ticker | undefined
   #release: Timer | undefined
+  #closed = false
 
   constructor (name: string, owner: FastifyInstance, options: TimedOptions, handler: TaskHandler, surroundings: Surroundings, store: Store) {
     super(name, owner, options, handler, surroundings)
@@ -75,6 +76,8 @@ export class ClusterTask extends TimedTask implements StoreWorker {
     }
     this.#shared = this.#store.shared
   }
+
+  override get over (): boolean { return this.#closed }
 
   override tick (dueAt: Date, missed: number): void {
     // Recorded where it is taken. Here, where the run is, it is seen at once that it may hang.
@@ -247,6 +250,7 @@ export class ClusterTask extends TimedTask implements StoreWorker {
   }
 
   #close (): void {
+    this.#closed = true
     this.#release?.cancel()
     this.#store.close()
   }

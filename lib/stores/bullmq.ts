@@ -45,6 +45,9 @@ const lease: Check<number> = value => {
 }
 const checks = { connection: connectionCheck, prefix: text, lease, maxCrashes: whole(1) }
 
+/** How long the queues are given to stop before the connections are cut, in milliseconds: all that ran has ended before. */
+const STOP = 2_000
+
 /** What is there from the first queue to the last. */
 interface Opened { engine: Engine, link: Link, control: Control }
 
@@ -74,7 +77,7 @@ class BullmqStore implements Store {
   async stop (): Promise<void> {
     const closed = [...this.#queues].filter(queue => queue.closed)
     for (const queue of closed) this.#queues.delete(queue)
-    await Promise.all(closed.map(async queue => { await queue.stop() }))
+    await this.#opened?.link.within(STOP, Promise.all(closed.map(async queue => { await queue.stop() })))
     if (this.#queues.size > 0) return
     this.#opened?.control.stop()
     this.#opened?.link.disconnect()

@@ -32,10 +32,26 @@ export function loadEngine (): Engine {
   return require('bullmq') as Engine
 }
 
-/** Opens a connection of our own; it connects by itself, and again whenever it is lost. */
-export function connect ({ createIORedisClient, createNodeRedisClient }: Engine, connection: Connection): Client {
-  const client = open(connection)
-  return isOfNodeRedis(client) ? createNodeRedisClient(client as never) : createIORedisClient(client as never)
+/** A connection of our own, and what ends it, with all that BullMQ has made of it. It connects by itself, and again whenever it is lost. */
+export function connect ({ createIORedisClient, createNodeRedisClient }: Engine, connection: Connection): { client: Client, end (): void } {
+  const made: Raw[] = []
+  const keep = (raw: Raw): Raw => {
+    const { duplicate } = raw
+    raw.duplicate = (...given) => keep(duplicate.apply(raw, given))
+    made.push(raw)
+    return raw
+  }
+  const raw = keep(open(connection) as Raw)
+  const client = isOfNodeRedis(raw) ? createNodeRedisClient(raw as never) : createIORedisClient(raw as never)
+  // One that is not open any more throws, or rejects: it has ended.
+  const end = (): void => { for (const one of made) void (async () => { await one.disconnect() })().catch(() => {}) }
+  return { client, end }
+}
+
+/** A client of ioredis or of redis. */
+interface Raw {
+  duplicate (...options: unknown[]): Raw
+  disconnect (): unknown
 }
 
 /** What no adapter has: a command by its name. */
@@ -45,7 +61,7 @@ export async function command (client: Client, name: string, ...args: string[]):
 }
 
 // BullMQ's own waits need commands that are never given up; and a store that is back is to be noticed soon.
-const ours: RedisOptions = { maxRetriesPerRequest: null, retryStrategy: tries => Math.min(tries * 100, RETRY) }
+const ours: RedisOptions = { maxRetriesPerRequest: null, retryStrategy: tries => Math.min(tries * 100, RETRY), disconnectTimeout: 100 }
 
 function open (connection: Connection): unknown {
   if (isClient(connection)) return isOfNodeRedis(connection) ? connection.duplicate() : (connection as { duplicate (options: RedisOptions): unknown }).duplicate(ours)

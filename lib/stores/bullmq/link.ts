@@ -13,8 +13,9 @@ export class Link {
   readonly client: Client
   readonly #clock: Clock
   readonly #log: FastifyBaseLogger
-  /** Those who wait until it is up. */
+  /** Those who wait until it is up, and those who wait for an answer: how to give up. */
   readonly #waiting = new Set<() => void>()
+  readonly #asking = new Set<() => void>()
   readonly #onUp: Array<() => void> = []
   #up = false
   /** Whether the last call was answered in time. */
@@ -23,8 +24,11 @@ export class Link {
   #checked = false
   #error: Error | undefined
 
-  constructor (client: Client, clock: Clock, log: FastifyBaseLogger) {
+  readonly #end: () => void
+
+  constructor ({ client, end }: { client: Client, end (): void }, clock: Clock, log: FastifyBaseLogger) {
     this.client = client
+    this.#end = end
     this.#clock = clock
     this.#log = log
     client.on('ready', () => { this.#isUp() })
@@ -37,6 +41,8 @@ export class Link {
     // One of the package redis connects when it is told to; what it says of that comes as an event, too.
     if (client.status === 'wait') client.connect().catch(() => {})
   }
+
+  get up (): boolean { return this.#up }
 
   get condition (): Condition {
     if (this.#up && this.#answers) return { status: 'ok' }
@@ -52,29 +58,51 @@ export class Link {
   /** What `work` resolves to. Rejects with `FST_BG_STORE_UNAVAILABLE` when the store is away or does not answer, in less than 5 s. */
   call<T> (work: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
+      const over = (): void => {
+        timer.cancel()
+        this.#asking.delete(giveUp)
+        this.#waiting.delete(begin)
+      }
       const begin = (): void => {
         work().then(value => {
-          timer.cancel()
+          over()
           this.#answers = true
           resolve(value)
         }, error => {
-          timer.cancel()
+          over()
           reject(isOurs(error) ? error : this.#unavailable(toError(error)))
         })
       }
-      const timer = this.#clock.after(PATIENCE, () => {
-        this.#waiting.delete(begin)
+      const giveUp = (): void => {
+        over()
         this.#answers = !this.#up
         reject(this.#unavailable(this.#error))
-      })
+      }
+      const timer = this.#clock.after(PATIENCE, giveUp)
+      this.#asking.add(giveUp)
       if (this.#up) begin()
       else this.#waiting.add(begin)
     })
   }
 
+  /** Resolves when `work` has settled, or after `ms` milliseconds; at once while the connection is down. */
+  async within (ms: number, work: Promise<unknown>): Promise<void> {
+    await new Promise<void>(resolve => {
+      const timer = this.#clock.after(this.#up ? ms : 0, resolve)
+      const done = (): void => {
+        timer.cancel()
+        resolve()
+      }
+      work.then(done, done)
+    })
+  }
+
+  /** Ends all connections, whatever is under way. */
   disconnect (): void {
     this.#lost = true
-    this.client.disconnect()
+    this.#up = false
+    for (const giveUp of this.#asking) giveUp()
+    this.#end()
   }
 
   get #why (): string {

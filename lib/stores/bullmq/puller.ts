@@ -111,9 +111,10 @@ export class Puller {
     await Promise.all([...this.#hands.values()].map(async ({ recorded }) => { await recorded }))
   }
 
-  async close (): Promise<void> {
+  /** Lets go of what it holds, as soon as what is in hand has ended; with `force`, at once. */
+  async close (force: boolean): Promise<void> {
     this.#watch?.cancel()
-    await this.#pulling?.close()
+    await this.#pulling?.close(force)
   }
 
   #pull (): Worker<JobData, void> {
@@ -155,7 +156,8 @@ export class Puller {
       hand.settle = resolve
       this.#worker.execute(claimedRunOf(job), resolve)
     })
-    this.#options.clock.after(RECORD, hand.record)
+    const limit = this.#options.clock.after(RECORD, hand.record)
+    void hand.recorded.then(() => { limit.cancel() })
     if (hand.lost && !await this.#scripts.reclaim(job.id as string, token, this.#leases.lease)) return this.#leave(hand)
     switch (settlement.outcome) {
       case 'succeeded':

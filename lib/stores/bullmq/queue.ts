@@ -203,7 +203,8 @@ export class BullmqQueue implements StoreQueue {
   async #stop (): Promise<void> {
     this.#puller.halt()
     this.#unlisten()
-    await this.#puller.close()
+    // While Redis is away there is nothing to wait for, and BullMQ would wait for ever.
+    await this.#puller.close(!this.#link.up)
     await this.#queue.close()
   }
 
