@@ -164,7 +164,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
 
   override get down (): boolean { return !this.active }
 
-  override get over (): boolean { return this.#over && super.over }
+  override get over (): boolean { return this.#over }
 
   /** Runs one attempt, for the store. */
   execute (run: ClaimedRun, settle: (settlement: Settlement) => void): void {
