@@ -149,7 +149,7 @@ export interface StoreQueue {
   retryFailed (): Promise<number>
   /** Takes a run that waits out; has the worker that runs it abort, and resolves when it has ended. Not for one that has ended. */
   cancel (id: string): Promise<boolean>
-  /** Forgets a run in any state; cancels it first if it has not ended. */
+  /** Forgets a run that has ended. One that has not was cancelled before this is called. */
   remove (id: string): Promise<boolean>
   /** Forgets all runs in a state. Resolves to how many there were. */
   clear (state: Exclude<ListedState, 'active'>): Promise<number>
