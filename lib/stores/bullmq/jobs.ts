@@ -74,11 +74,13 @@ export function errorFor ({ name, message, code, stack = '' }: StoredError): Err
 }
 
 function errorOf ({ failedReason, stacktrace }: RunJob, maxCrashes: number): StoredError | undefined {
-  if (failedReason === undefined || failedReason === null) return undefined
   if (failedReason === CRASHED) return { name: 'Error', message: crashed(maxCrashes), code: undefined, stack: undefined }
+  // What is retried by hand keeps its stack only.
   const stack = stacktrace?.at(-1)
-  const [, name = 'Error', code] = /^([^\n:[\]]+?)(?: \[([^\]\n]+)\])?: /.exec(stack ?? '') ?? []
-  return { name, message: failedReason, code, stack }
+  const message = failedReason ?? undefined
+  if (stack === undefined && message === undefined) return undefined
+  const [, name = 'Error', code, inStack = ''] = /^([^\n:[\]]+?)(?: \[([^\]\n]+)\])?: ([^]*?)(?=\n {4}at |$)/.exec(stack ?? '') ?? []
+  return { name, message: message ?? inStack, code, stack }
 }
 
 export function crashed (times: number): string {

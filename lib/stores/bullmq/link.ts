@@ -16,7 +16,7 @@ export class Link {
   /** Those who wait until it is up, and those who wait for an answer: how to give up. */
   readonly #waiting = new Set<() => void>()
   readonly #asking = new Set<() => void>()
-  readonly #onUp: Array<() => void> = []
+  readonly #onUp = new Set<() => void>()
   #up = false
   /** Whether the last call was answered in time. */
   #answers = true
@@ -49,10 +49,11 @@ export class Link {
     return { status: 'degraded', reason: `the store cannot be reached: ${this.#why}` }
   }
 
-  /** Calls `callback` whenever the connection is up: now, if it is, and after each loss. */
-  onUp (callback: () => void): void {
-    this.#onUp.push(callback)
+  /** Calls `callback` whenever the connection is up: now, if it is, and after each loss. Returns what ends that. */
+  onUp (callback: () => void): () => void {
+    this.#onUp.add(callback)
     if (this.#up) callback()
+    return () => { this.#onUp.delete(callback) }
   }
 
   /** What `work` resolves to. Rejects with `FST_BG_STORE_UNAVAILABLE` when the store is away or does not answer, in less than 5 s. */

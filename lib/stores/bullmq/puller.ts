@@ -3,8 +3,9 @@ import type { Timer } from '../../clock.ts'
 import type { Progress } from '../../run.ts'
 import type { OpenOptions, Settlement, StoreWorker } from '../../store.ts'
 import { report } from '../../report.ts'
-import type { Client, Engine } from './engine.ts'
+import type { Engine } from './engine.ts'
 import { claimedRunOf, crashed, errorFor, type JobData, type RunJob } from './jobs.ts'
+import type { Link } from './link.ts'
 import type { Scripts } from './scripts.ts'
 
 /** What a store was told of leases, checked and complete. */
@@ -43,7 +44,7 @@ const RECORD = 1_000
  */
 export class Puller {
   readonly #engine: Engine
-  readonly #client: Client
+  readonly #link: Link
   readonly #prefix: string
   readonly #options: OpenOptions
   readonly #leases: Leases
@@ -53,12 +54,14 @@ export class Puller {
   readonly #cancelled: (id: string) => void
   readonly #hands = new Map<string, Hand>()
   #pulling: Worker<JobData, void> | undefined
+  /** Those that fetch no more, and end with what they have in hand. */
+  readonly #ending = new Set<Promise<void>>()
   #takes = false
   #watch: Timer | undefined
 
-  constructor (engine: Engine, client: Client, prefix: string, options: OpenOptions, leases: Leases, worker: StoreWorker, scripts: Scripts, cancelled: (id: string) => void) {
+  constructor (engine: Engine, link: Link, prefix: string, options: OpenOptions, leases: Leases, worker: StoreWorker, scripts: Scripts, cancelled: (id: string) => void) {
     this.#engine = engine
-    this.#client = client
+    this.#link = link
     this.#prefix = prefix
     this.#options = options
     this.#leases = leases
@@ -75,14 +78,27 @@ export class Puller {
 
   take (): void {
     this.#takes = true
-    if (this.#pulling === undefined) this.#pulling = this.#pull()
-    else void this.#pulling.resume()
+    if (this.#pulling !== undefined) void this.#pulling.resume()
+    else if (this.#link.up) this.#pulling = this.#pull()
+  }
+
+  /** The connection is up. */
+  up (): void {
+    if (this.#takes) this.#pulling ??= this.#pull()
   }
 
   /** Takes no more; what is in hand goes on. */
   halt (): void {
     this.#takes = false
-    void this.#pulling?.pause(true)
+    if (this.#pulling === undefined) return
+    // A worker that is only paused still takes the job it waits for. While Redis is away, one that is closed would wait for ever.
+    if (!this.#link.up) {
+      void this.#pulling.pause(true)
+      return
+    }
+    const ending = this.#pulling.close().finally(() => { this.#ending.delete(ending) })
+    this.#ending.add(ending)
+    this.#pulling = undefined
   }
 
   /** Aborts a job that is in hand; resolves when Redis knows how it has ended. Undefined if it is not. */
@@ -106,22 +122,25 @@ export class Puller {
     for (const { settle } of this.#hands.values()) settle({ outcome: 'interrupted' })
   }
 
-  /** Resolves when what is in hand now has ended, and Redis knows. */
+  /** Resolves when what is in hand now has ended, and Redis knows; and, of what was halted, that nothing is fetched any more. */
   async idle (): Promise<void> {
     await Promise.all([...this.#hands.values()].map(async ({ recorded }) => { await recorded }))
+    if (!this.#takes) await this.#link.within(RECORD, Promise.all(this.#ending))
   }
 
-  /** Lets go of what it holds, as soon as what is in hand has ended; with `force`, at once. */
-  async close (force: boolean): Promise<void> {
+  /** Lets go of what it holds, as soon as what is in hand has ended; while Redis is away, at once. */
+  async close (): Promise<void> {
+    this.halt()
+    await this.#pulling?.close(true)
+    await Promise.all(this.#ending)
     this.#watch?.cancel()
-    await this.#pulling?.close(force)
   }
 
   #pull (): Worker<JobData, void> {
     const { name, concurrency, rate, keep, log } = this.#options
     const { lease, maxCrashes } = this.#leases
     const pulling = new this.#engine.Worker<JobData, void>(name, async (job, token = '') => { await this.#process(job, token) }, {
-      connection: this.#client as never,
+      connection: this.#link.client as never,
       prefix: this.#prefix,
       concurrency: Math.min(concurrency, Number.MAX_SAFE_INTEGER),
       lockDuration: lease,

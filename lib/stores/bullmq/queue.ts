@@ -36,6 +36,7 @@ export class BullmqQueue implements StoreQueue {
   readonly #puller: Puller
   readonly #scripts: Scripts
   readonly #unlisten: () => void
+  readonly #offUp: () => void
   /** Those who wait for the end of a run that another process has. */
   readonly #ends = new Map<string, Set<() => void>>()
   #paused = false
@@ -52,14 +53,17 @@ export class BullmqQueue implements StoreQueue {
     // The link tells of what befalls the connection.
     this.#queue.on('error', () => {})
     this.#scripts = new Scripts(link.client, this.#queue)
-    this.#puller = new Puller(engine, link.client, prefix, options, leases, worker, this.#scripts, id => { void control.publish(name, { type: 'ended', id }).catch(() => {}) })
+    this.#puller = new Puller(engine, link, prefix, options, leases, worker, this.#scripts, id => { void control.publish(name, { type: 'ended', id }).catch(() => {}) })
     this.#unlisten = control.listen(name, message => { this.#hear(message, worker) })
     this.shared = {
       recall: async name => await link.call(async () => await this.#scripts.recall(name)),
       raise: async (name, value) => { await link.call(async () => { await this.#scripts.raise(name, value) }) }
     }
-    link.onUp(() => { void this.#limit().catch(() => {}) })
-    link.onUp(() => { void this.#lookWhetherPaused(worker).catch(() => {}) })
+    this.#offUp = link.onUp(() => {
+      this.#puller.up()
+      void this.#limit().catch(() => {})
+      void this.#lookWhetherPaused(worker).catch(() => {})
+    })
   }
 
   get paused (): boolean { return this.#paused }
@@ -170,10 +174,11 @@ export class BullmqQueue implements StoreQueue {
   async drained (): Promise<boolean> {
     const { clock } = this.#options
     for (let waited = false; ; waited = true) {
-      if (this.#puller.busy) {
+      if (this.#puller.busy || !this.#puller.takes) {
         await this.#puller.idle()
+        if (!this.#puller.takes) return waited
       } else {
-        if (!this.#puller.takes || this.#paused) return waited
+        if (this.#paused) return waited
         const { waiting, delayed, active } = await this.counts()
         if (waiting + delayed + active === 0) return waited
         // Other processes work on it as well, and BullMQ tells of that only who reads all that befalls every job.
@@ -201,10 +206,9 @@ export class BullmqQueue implements StoreQueue {
   }
 
   async #stop (): Promise<void> {
-    this.#puller.halt()
     this.#unlisten()
-    // While Redis is away there is nothing to wait for, and BullMQ would wait for ever.
-    await this.#puller.close(!this.#link.up)
+    this.#offUp()
+    await this.#puller.close()
     await this.#queue.close()
   }
 
@@ -237,7 +241,8 @@ export class BullmqQueue implements StoreQueue {
   }
 
   async #remove (id: string): Promise<boolean> {
-    return await this.#link.call(async () => await this.#queue.remove(id)) === 1
+    // BullMQ removes what is not there, too, and says that it has.
+    return await this.#link.call(async () => await this.#queue.getJobState(id) !== 'unknown' && await this.#queue.remove(id) === 1)
   }
 
   /** Has the process that runs it abort, and waits until it has ended, or for a while. */
