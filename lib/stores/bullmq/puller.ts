@@ -18,8 +18,8 @@ export interface Leases {
 
 /** A job in hand. */
 interface Hand {
+  /** As it was taken last. */
   job: RunJob
-  token: string
   /** When its lease was renewed last. */
   renewedAt: number
   /** Whether another process may have it. */
@@ -28,6 +28,8 @@ interface Hand {
   progress: Progress | undefined
   progressing: boolean
   settle (settlement: Settlement): void
+  settled: Promise<Settlement>
+  ended: boolean
   /** Resolves when Redis knows how it has ended, or nobody will know. */
   recorded: Promise<void>
   record (): void
@@ -155,7 +157,8 @@ export class Puller {
     pulling.on('completed', ({ id }) => { this.#hands.get(id as string)?.record() })
     pulling.on('failed', (job, error) => {
       this.#hands.get(job?.id as string)?.record()
-      if (job?.deferredFailure !== undefined) this.#worker.crashed(claimedRunOf(job), new Error(crashed(maxCrashes), { cause: error }))
+      // BullMQ has counted its end as an attempt: it is the one that never ended.
+      if (job?.deferredFailure !== undefined) this.#worker.crashed({ ...claimedRunOf(job), attempt: job.attemptsMade }, new Error(crashed(maxCrashes), { cause: error }))
     })
     pulling.on('locksRenewed', ({ jobIds }) => { for (const id of jobIds) this.#renewed(id) })
     pulling.on('lockRenewalFailed', ids => { for (const id of ids) this.#lose(id) })
@@ -169,17 +172,21 @@ export class Puller {
   async #process (job: RunJob, token: string): Promise<void> {
     // It was on its way when this was told to take no more.
     if (!this.#takes) return await this.#giveBack(job, token)
-    if (job.data.keyUntil === 'started') await job.removeDeduplicationKey()
-    const hand = this.#take(job, token)
-    const settlement = await new Promise<Settlement>(resolve => {
-      hand.settle = resolve
-      this.#worker.execute(claimedRunOf(job), resolve)
-    })
+    const before = this.#hands.get(job.id as string)
+    const hand = before === undefined || before.ended ? await this.#begin(job, token) : before
+    hand.job = job
+    hand.lost = false
+    hand.renewedAt = this.#options.clock.now()
+    const settlement = await hand.settled
+    // Its lease was lost, and it came here a second time while it ran: how it has ended is told once, under the lease that holds.
+    if (hand.job !== job) throw new this.#engine.WaitingError()
     const limit = this.#options.clock.after(RECORD, hand.record)
     void hand.recorded.then(() => { limit.cancel() })
-    if (hand.lost && !await this.#scripts.reclaim(job.id as string, token, this.#leases.lease)) return this.#leave(hand)
+    if (hand.lost && !await this.#reclaim(job, token)) return this.#leave(hand)
     switch (settlement.outcome) {
       case 'succeeded':
+        // BullMQ fails a job when it cannot note its success: it is left to be run again.
+        job.moveToFailed = async () => {}
         return
       case 'cancelled':
         // Gone: BullMQ knows only of those that completed or failed.
@@ -193,10 +200,31 @@ export class Puller {
     }
   }
 
-  #take (job: RunJob, token: string): Hand {
+  /** Has a job run. */
+  async #begin (job: RunJob, token: string): Promise<Hand> {
+    if (job.data.keyUntil === 'started') {
+      try {
+        await job.removeDeduplicationKey()
+      } catch {
+        // With its key taken, an update that arrives during the run would be lost.
+        await this.#giveBack(job, token)
+      }
+    }
+    const hand = this.#take(job)
+    this.#worker.execute(claimedRunOf(job), hand.settle)
+    return hand
+  }
+
+  #take (job: RunJob): Hand {
     const { clock } = this.#options
     const id = job.id as string
-    const hand: Hand = { job, token, renewedAt: clock.now(), lost: false, progress: undefined, progressing: false, settle () {}, recorded: Promise.resolve(), record () {} }
+    const hand: Hand = { job, renewedAt: clock.now(), lost: false, progress: undefined, progressing: false, settle () {}, settled: never, ended: false, recorded: never, record () {} }
+    hand.settled = new Promise(resolve => {
+      hand.settle = settlement => {
+        hand.ended = true
+        resolve(settlement)
+      }
+    })
     hand.recorded = new Promise(resolve => {
       hand.record = () => {
         if (this.#hands.get(id) === hand) this.#hands.delete(id)
@@ -208,17 +236,27 @@ export class Puller {
     return hand
   }
 
-  /** Puts a job back to the front, as if it had not been taken. */
+  /** Puts a job back to the front, as if it had not been taken. Where that fails, its lease runs out, and another process takes it. */
   async #giveBack (job: RunJob, token: string): Promise<never> {
+    await this.#moveBack(job, token).catch(() => {})
+    throw new this.#engine.WaitingError()
+  }
+
+  async #moveBack (job: RunJob, token: string): Promise<void> {
     const { id = '', deduplicationId, data: { keyUntil } } = job
     try {
       await job.moveToWait(token)
     } catch {
       // Its lock has expired. Another process may have it; if none has, it is ours to give.
-      if (await this.#scripts.reclaim(id, token, this.#leases.lease)) await job.moveToWait(token)
+      if (!await this.#reclaim(job, token)) return
+      await job.moveToWait(token)
     }
     if (keyUntil === 'started' && deduplicationId !== undefined) await this.#scripts.takeKey(deduplicationId, id)
-    throw new this.#engine.WaitingError()
+  }
+
+  /** Takes the lease anew, if nobody has the job; resolves to whether nobody has. */
+  async #reclaim (job: RunJob, token: string): Promise<boolean> {
+    return await this.#scripts.reclaim(job.id as string, token, this.#leases.lease).catch(() => false)
   }
 
   /** Another process has it. BullMQ leaves alone what waits. */
@@ -275,6 +313,8 @@ export class Puller {
     this.#worker.abort(id, 'lost')
   }
 }
+
+const never = new Promise<never>(() => {})
 
 const DAY = 86_400
 const SUCCEEDED = { count: 100, age: DAY }
