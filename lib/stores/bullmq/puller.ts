@@ -28,9 +28,10 @@ interface Hand {
   progress: Progress | undefined
   progressing: boolean
   settle (settlement: Settlement): void
-  /** Resolves when Redis knows how it has ended, or nobody will know. */
-  recorded: Promise<void>
-  record (): void
+  /** When it was settled; undefined while it runs. */
+  settledAt: number | undefined
+  /** Who waits until Redis knows how it has ended, or nobody will know. */
+  waiting: Array<() => void> | undefined
 }
 
 /** How long Redis is given to take note of how a run has ended before others go on, in milliseconds. */
@@ -106,7 +107,7 @@ export class Puller {
     const hand = this.#hands.get(id)
     if (hand === undefined) return undefined
     this.#worker.abort(id, 'cancelled')
-    return hand.recorded
+    return recorded(hand)
   }
 
   /** Keeps how far a job is: the last that was said, one at a time. */
@@ -124,7 +125,7 @@ export class Puller {
 
   /** Resolves when what is in hand now has ended, and Redis knows; and, of what was halted, that nothing is fetched any more. */
   async idle (): Promise<void> {
-    await Promise.all([...this.#hands.values()].map(async ({ recorded }) => { await recorded }))
+    await Promise.all([...this.#hands.values()].map(recorded))
     if (!this.#takes) await this.#link.within(RECORD, Promise.all(this.#ending))
   }
 
@@ -152,9 +153,9 @@ export class Puller {
       removeOnFail: keepOf(keep.failed, FAILED),
       ...rate !== undefined && { limiter: { max: rate.limit, duration: rate.per } }
     })
-    pulling.on('completed', ({ id }) => { this.#hands.get(id as string)?.record() })
+    pulling.on('completed', ({ id }) => { this.#record(id as string) })
     pulling.on('failed', (job, error) => {
-      this.#hands.get(job?.id as string)?.record()
+      this.#record(job?.id as string)
       if (job?.deferredFailure !== undefined) this.#worker.crashed(claimedRunOf(job), new Error(crashed(maxCrashes), { cause: error }))
     })
     pulling.on('locksRenewed', ({ jobIds }) => { for (const id of jobIds) this.#renewed(id) })
@@ -171,23 +172,23 @@ export class Puller {
     if (!this.#takes) return await this.#giveBack(job, token)
     if (job.data.keyUntil === 'started') await job.removeDeduplicationKey()
     const hand = this.#take(job, token)
+    const id = job.id as string
     const settlement = await new Promise<Settlement>(resolve => {
       hand.settle = resolve
       this.#worker.execute(claimedRunOf(job), resolve)
     })
-    const limit = this.#options.clock.after(RECORD, hand.record)
-    void hand.recorded.then(() => { limit.cancel() })
-    if (hand.lost && !await this.#scripts.reclaim(job.id as string, token, this.#leases.lease)) return this.#leave(hand)
+    hand.settledAt = this.#options.clock.now()
+    if (hand.lost && !await this.#scripts.reclaim(id, token, this.#leases.lease)) return this.#leave(id)
     switch (settlement.outcome) {
       case 'succeeded':
         return
       case 'cancelled':
         // Gone: BullMQ knows only of those that completed or failed.
         job.opts.removeOnComplete = true
-        void hand.recorded.then(() => { this.#cancelled(job.id as string) })
+        void recorded(hand).then(() => { this.#cancelled(id) })
         return
       case 'interrupted':
-        return await this.#giveBack(job, token).finally(hand.record)
+        return await this.#giveBack(job, token).finally(() => { this.#record(id) })
       case 'failed':
         return await this.#fail(job, settlement.error, settlement.retryIn)
     }
@@ -196,15 +197,9 @@ export class Puller {
   #take (job: RunJob, token: string): Hand {
     const { clock } = this.#options
     const id = job.id as string
-    const hand: Hand = { job, token, renewedAt: clock.now(), lost: false, progress: undefined, progressing: false, settle () {}, recorded: Promise.resolve(), record () {} }
-    hand.recorded = new Promise(resolve => {
-      hand.record = () => {
-        if (this.#hands.get(id) === hand) this.#hands.delete(id)
-        resolve()
-      }
-    })
+    const hand: Hand = { job, token, renewedAt: clock.now(), lost: false, progress: undefined, progressing: false, settle () {}, settledAt: undefined, waiting: undefined }
     this.#hands.set(id, hand)
-    this.#watch ??= clock.after(this.#leases.lease / 4, () => { this.#watchLeases() })
+    this.#watch ??= clock.after(Math.min(this.#leases.lease / 4, RECORD), () => { this.#watchHands() })
     return hand
   }
 
@@ -221,9 +216,16 @@ export class Puller {
     throw new this.#engine.WaitingError()
   }
 
+  /** Redis knows how it has ended, or nobody will know. */
+  #record (id: string): void {
+    const hand = this.#hands.get(id)
+    this.#hands.delete(id)
+    for (const tell of hand?.waiting ?? []) tell()
+  }
+
   /** Another process has it. BullMQ leaves alone what waits. */
-  #leave (hand: Hand): never {
-    hand.record()
+  #leave (id: string): never {
+    this.#record(id)
     throw new this.#engine.WaitingError()
   }
 
@@ -258,14 +260,19 @@ export class Puller {
     if (hand !== undefined) hand.renewedAt = this.#options.clock.now()
   }
 
-  /** While Redis is away nobody can say that a lease was lost: it is, once it has not been renewed for as long as it lasts. */
-  #watchLeases (): void {
+  /**
+   * While Redis is away nobody can say that a lease was lost: it is, once it has not been renewed for as long as it lasts. And nobody says how
+   * a job has ended.
+   */
+  #watchHands (): void {
     const { clock } = this.#options
     const { lease } = this.#leases
-    this.#watch = this.busy ? clock.after(lease / 4, () => { this.#watchLeases() }) : undefined
-    for (const [id, { renewedAt }] of this.#hands) {
-      if (clock.now() - renewedAt > lease) this.#lose(id)
+    const now = clock.now()
+    for (const [id, { renewedAt, settledAt = Infinity }] of this.#hands) {
+      if (now - settledAt > RECORD) this.#record(id)
+      else if (now - renewedAt > lease) this.#lose(id)
     }
+    this.#watch = this.busy ? clock.after(Math.min(lease / 4, RECORD), () => { this.#watchHands() }) : undefined
   }
 
   #lose (id: string): void {
@@ -274,6 +281,10 @@ export class Puller {
     hand.lost = true
     this.#worker.abort(id, 'lost')
   }
+}
+
+function recorded (hand: Hand): Promise<void> {
+  return new Promise(resolve => { (hand.waiting ??= []).push(resolve) })
 }
 
 const DAY = 86_400
