@@ -4,6 +4,7 @@ import { now, soon, type Timer } from './clock.ts'
 import { formatDuration } from './duration.ts'
 import { errorCodes, isGiveUp } from './errors.ts'
 import type { Launch } from './launch.ts'
+import type { Linked } from './list.ts'
 import type { RunResult } from './run.ts'
 import type { Runner } from './runs.ts'
 
@@ -26,7 +27,9 @@ export interface Ledger {
 export const skipped: RunResult = { outcome: 'skipped', value: undefined, error: undefined, duration: 0 }
 
 /** One run: an attempt, and further ones as long as they fail and more are due. An attempt begins only after the one before it has ended. */
-export class Execution {
+export class Execution implements Linked {
+  previous: this | undefined = undefined
+  next: this | undefined = undefined
   readonly launch: Launch
   readonly #of: Runner
   #attempt: Attempt

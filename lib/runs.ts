@@ -6,6 +6,7 @@ import { errorCodes } from './errors.ts'
 import { Execution, type Ledger, type Reason } from './execution.ts'
 import type { RunRecord, TaskKind } from './handle.ts'
 import type { Launch } from './launch.ts'
+import { List } from './list.ts'
 import type { OnGiveUp, OnRun, RunResult } from './run.ts'
 
 /** What a task is told of the server it lives in. */
@@ -55,7 +56,7 @@ export class Runs implements Ledger {
   cancelled = 0
   skipped = 0
   readonly #of: Runner
-  #active: Set<Execution> | undefined
+  #active: List<Execution> | undefined
   /** The oldest first. */
   #history: Remembered[] | undefined
   #grace: Timer | undefined
@@ -68,7 +69,7 @@ export class Runs implements Ledger {
 
   /** The one that has been active for longest. */
   get oldest (): Execution | undefined {
-    return this.#active?.values().next().value
+    return this.#active?.first
   }
 
   /** Those that have ended, the newest first. */
@@ -94,7 +95,7 @@ export class Runs implements Ledger {
     const execution = new Execution(this.#of, launch)
     if (launch.last === true && deadline.passed) execution.abort(new errorCodes.FST_BG_SHUTDOWN())
     // Active before it begins: the handler may ask for a run, or a stop, in its first line.
-    this.#active ??= new Set()
+    this.#active ??= new List()
     this.#active.add(execution)
     void execution.execute(this)
     return execution
@@ -102,7 +103,7 @@ export class Runs implements Ledger {
 
   ended (execution: Execution, result: RunResult): void {
     const { launch, attempt, startedAt } = execution
-    this.#active?.delete(execution)
+    this.#active?.remove(execution)
     if (this.size === 0) this.#forgetGrace()
     if (launch.isFinal === undefined || launch.isFinal(result)) this.record(attempt.id, result, startedAt, launch.dueAt)
     launch.settled(attempt, result)
@@ -156,7 +157,8 @@ export class Runs implements Ledger {
 
   #abort (reason: Reason, lastToo: boolean): void {
     this.#forgetGrace()
-    for (const execution of this.#active ?? []) {
+    // Of a copy: who hears of it may begin a run, and that may end at once.
+    for (const execution of [...this.#active ?? []]) {
       if (execution.launch.last !== true || lastToo) execution.abort(reason)
     }
   }

@@ -2,7 +2,7 @@ import type { Alarm } from '../clock.ts'
 import type { ListedState, QueuedRun, StoredError } from '../queue-handle.ts'
 import type { Progress } from '../run.ts'
 import type { NewRun, RunOptions } from '../store.ts'
-import type { Linked } from './lanes.ts'
+import type { Prioritised } from './lanes.ts'
 
 /** What few of the runs have that wait. */
 export interface Details {
@@ -16,7 +16,7 @@ export interface Details {
 }
 
 /** A run, wherever it stands. A million may wait: what is rare is in the details. */
-export class Entry implements Linked {
+export class Entry implements Prioritised {
   readonly id: string
   readonly json: string | undefined
   readonly options: Readonly<RunOptions>
