@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify'
-import { randomUUID } from 'node:crypto'
 import type { Attempt } from './attempt.ts'
 import { backoff } from './backoff.ts'
 import { invalid, show } from './check.ts'
@@ -8,7 +7,7 @@ import { errorCodes } from './errors.ts'
 import type { Reason } from './execution.ts'
 import { Handed, type HandedOf } from './handed.ts'
 import type { Condition } from './health.ts'
-import { Payloads } from './payload.ts'
+import { decode, Payloads } from './payload.ts'
 import type { BackgroundQueue, Counts, Enqueued, EnqueueOptions, ListedState, ListOptions, RunPage } from './queue-handle.ts'
 import { clearedState, enqueueOptions, never, listOptions, type CheckedQueueOptions } from './queue-options.ts'
 import { report } from './report.ts'
@@ -16,6 +15,7 @@ import type { Progress, QueueHandler, RunHandle, RunResult } from './run.ts'
 import type { Surroundings } from './runs.ts'
 import type { ClaimedRun, Settlement, Store, StoreQueue, StoreWorker } from './store.ts'
 import { Task } from './task.ts'
+import { uuid } from './uuid.ts'
 
 /** After what part of `shutdownTimeout` runs in hand are given back to a store that outlives the process. */
 const RELEASE = 7 / 8
@@ -59,13 +59,13 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     this.refuseRemoved('given a payload')
     if (this.#over) throw new errorCodes.FST_BG_CLOSING(`Background queue "${this.name}" takes nothing any more`)
     const options = enqueueOptions(this.name, given)
-    const json = this.#payloads.encode(payload)
+    const stored = this.#store.durable ? this.#payloads.encode(payload) : this.#payloads.detach(payload)
     if (this.options.schema !== undefined) {
       // Of a copy: a validator may change what it looks at.
-      const checked = this.#payloads.validate(json === undefined ? undefined : JSON.parse(json))
+      const checked = this.#payloads.validate(decode(stored))
       if (checked instanceof Promise) await checked
     }
-    const enqueued = this.#store.enqueue({ id: flat(randomUUID()), payload: json, options })
+    const enqueued = this.#store.enqueue({ id: uuid(), payload: stored, options })
     return enqueued instanceof Promise ? await enqueued : enqueued
   }
 
@@ -272,10 +272,4 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   #found (runId: unknown, what: string, found: boolean): void {
     if (!found) throw new errorCodes.FST_BG_NOT_FOUND(`Background queue "${this.name}" has no run ${show(runId)} that is ${what}.`)
   }
-}
-
-/** The same text in one piece: V8 keeps that of `randomUUID` as a tree of its pieces, which takes 500 bytes more. */
-function flat (id: string): string {
-  id.charCodeAt(0)
-  return id
 }

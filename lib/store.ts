@@ -58,12 +58,15 @@ export interface StoreWorker {
   crashed (run: ClaimedRun, error: Error): void
 }
 
+/** A payload as it is stored: JSON text, or undefined for none. For a store that is not durable also plain data, which is nobody else's: `decode` copies it. */
+export type Stored = string | object | undefined
+
 /** A run as it is enqueued. */
 export interface NewRun {
   /** A UUID of ours. The engine uses it as the job's id. */
   id: string
-  /** JSON text, of which every attempt is given a copy of its own; undefined for no payload. */
-  payload: string | undefined
+  /** Of which every attempt is given a copy of its own. */
+  payload: Stored
   /** One object for many runs: not to be changed. */
   options: Readonly<RunOptions>
 }

@@ -1,0 +1,50 @@
+import { randomFillSync } from 'node:crypto'
+
+/** How many are written at once, in one text. Not more, as who keeps one of them keeps that text. */
+const BATCH = 64
+const BYTES = 16
+const LENGTH = 36
+/** Where a dash follows, in bytes. */
+const GROUPS = [4, 6, 8, 10, BYTES]
+
+const random = new Uint8Array(4 * BATCH * BYTES)
+const text = Buffer.alloc(BATCH * LENGTH, '-')
+const digits = Buffer.from('0123456789abcdef')
+let written = ''
+let used = BATCH
+let drawn = random.length
+
+/**
+ * A version 4 UUID, as of `crypto.randomUUID()`, for what has one by the million. That puts each together from pieces of text, which V8
+ * keeps, with 500 bytes more than these take, unless it is made to join them, which takes three times as long.
+ */
+export function uuid (): string {
+  if (used === BATCH) {
+    for (let i = 0; i < BATCH; i++) write(i * LENGTH)
+    written = text.toString('latin1')
+    used = 0
+  }
+  const from = used++ * LENGTH
+  return written.substring(from, from + LENGTH)
+}
+
+/** Writes one into the text. */
+function write (place: number): void {
+  if (drawn === random.length) {
+    randomFillSync(random)
+    drawn = 0
+  }
+  const begin = drawn
+  // The version, and the variant.
+  random[begin + 6] = 0x40 | (0x0f & (random[begin + 6] as number))
+  random[begin + 8] = 0x80 | (0x3f & (random[begin + 8] as number))
+  let at = place
+  for (const end of GROUPS) {
+    for (; drawn < begin + end; drawn++) {
+      const byte = random[drawn] as number
+      text[at++] = digits[byte >> 4] as number
+      text[at++] = digits[0x0f & byte] as number
+    }
+    at++
+  }
+}
