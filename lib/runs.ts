@@ -57,8 +57,9 @@ export class Runs implements Ledger {
   skipped = 0
   readonly #of: Runner
   #active: List<Execution> | undefined
-  /** The oldest first. */
+  /** The last ones, in a ring: to shift a list costs ten times as much. */
   #history: Remembered[] | undefined
+  #recorded = 0
   #grace: Timer | undefined
 
   constructor (of: Runner) {
@@ -73,11 +74,11 @@ export class Runs implements Ledger {
   }
 
   /** Those that have ended, the newest first. */
-  get history (): RunRecord[] { return this.#history?.map(recordOf).reverse() ?? [] }
+  get history (): RunRecord[] { return this.#remembered.map(recordOf).reverse() }
 
   /** The last one that has ended, and was not skipped. */
   get newest (): RunRecord | undefined {
-    const last = this.#history?.findLast(({ outcome }) => outcome !== 'skipped')
+    const last = this.#remembered.findLast(({ outcome }) => outcome !== 'skipped')
     return last && recordOf(last)
   }
 
@@ -114,8 +115,7 @@ export class Runs implements Ledger {
   record (id: string, { outcome, duration, error }: RunResult, startedAt: number, dueAt: Date | undefined): void {
     this[outcome]++
     this.#history ??= []
-    this.#history.push({ id, outcome, dueAt, startedAt, duration, error })
-    if (this.#history.length > REMEMBERED) this.#history.shift()
+    this.#history[this.#recorded++ % REMEMBERED] = { id, outcome, dueAt, startedAt, duration, error }
   }
 
   /** Whether a run of that id is active. */
@@ -153,6 +153,13 @@ export class Runs implements Ledger {
   /** Resolves when those that are active now have ended. */
   async idle (): Promise<void> {
     await Promise.all([...this.#active ?? []].map(({ ended }) => ended))
+  }
+
+  /** The oldest first. */
+  get #remembered (): Remembered[] {
+    const history = this.#history ?? []
+    const oldest = this.#recorded % REMEMBERED
+    return [...history.slice(oldest), ...history.slice(0, oldest)]
   }
 
   #abort (reason: Reason, lastToo: boolean): void {
