@@ -83,7 +83,7 @@ export class Execution implements Linked {
   /** Runs it to its end, and tells `ledger`; never rejects. One function, as each that is async costs every run of a queue half a kilobyte. */
   async execute (ledger: Ledger): Promise<void> {
     const { later = false, after, retry } = this.launch
-    this.#startedAt = this.#of.surroundings.clock.wall()
+    this.#startedAt = this.launch.startedAt ?? this.#of.surroundings.clock.wall()
     const began = retry === undefined ? 0 : now()
     if (later || after !== undefined) await this.#wait(later, after)
     let result: RunResult | undefined

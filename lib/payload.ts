@@ -111,7 +111,7 @@ export class Payloads {
 
 /** A payload of its own, of what was stored. */
 export function decode (stored: Stored): unknown {
-  if (typeof stored === 'object') return copyOf(stored, Infinity)
+  if (typeof stored === 'object') return copyOf(stored)
   return stored === undefined ? undefined : JSON.parse(stored)
 }
 

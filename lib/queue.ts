@@ -190,7 +190,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   }
 
   attemptEnded (attempt: Attempt, result: RunResult, settlement: Settlement): void {
-    this.#cancelled.delete(attempt.id)
+    if (this.#cancelled.size > 0) this.#cancelled.delete(attempt.id)
     const { closing } = this.surroundings
     if (settlement.outcome === 'succeeded') report.runSucceeded(this.log, this.name, attempt, result)
     else if (settlement.outcome !== 'failed') (closing ? report.runCutShort : report.runCancelled)(this.log, this.name, attempt, result)

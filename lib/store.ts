@@ -96,6 +96,8 @@ export interface ClaimedRun {
   attempt: number
   retry: RetryOptions | undefined
   reqId: string | undefined
+  /** When it was handed over, in milliseconds since the epoch, where the store has looked. */
+  startedAt?: number | undefined
 }
 
 /**

@@ -4,8 +4,8 @@ import { randomFillSync } from 'node:crypto'
 const BATCH = 64
 const BYTES = 16
 const LENGTH = 36
-/** Where a dash follows, in bytes. */
-const GROUPS = [4, 6, 8, 10, BYTES]
+/** How many bytes stand between the dashes. */
+const GROUPS = [4, 2, 2, 2, 6]
 
 const random = new Uint8Array(4 * BATCH * BYTES)
 const text = Buffer.alloc(BATCH * LENGTH, '-')
@@ -34,17 +34,19 @@ function write (place: number): void {
     randomFillSync(random)
     drawn = 0
   }
-  const begin = drawn
+  let from = drawn
+  drawn += BYTES
   // The version, and the variant.
-  random[begin + 6] = 0x40 | (0x0f & (random[begin + 6] as number))
-  random[begin + 8] = 0x80 | (0x3f & (random[begin + 8] as number))
-  let at = place
-  for (const end of GROUPS) {
-    for (; drawn < begin + end; drawn++) {
-      const byte = random[drawn] as number
-      text[at++] = digits[byte >> 4] as number
-      text[at++] = digits[0x0f & byte] as number
+  random[from + 6] = 0x40 | (0x0f & (random[from + 6] as number))
+  random[from + 8] = 0x80 | (0x3f & (random[from + 8] as number))
+  let to = place
+  for (const length of GROUPS) {
+    for (let i = 0; i < length; i++) {
+      const byte = random[from++] as number
+      text[to++] = digits[byte >> 4] as number
+      text[to++] = digits[0x0f & byte] as number
     }
-    at++
+    // The dash is there already.
+    to++
   }
 }

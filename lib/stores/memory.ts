@@ -290,6 +290,7 @@ class MemoryQueue implements StoreQueue {
 
   /** Lets in those that wait for room. */
   #admit (): void {
+    if (this.#standing.size === 0) return
     for (const one of this.#standing) {
       const duplicate = this.#duplicateOf(one.run)
       if (duplicate === undefined && this.#size >= this.#maxSize) return
@@ -315,8 +316,8 @@ class MemoryQueue implements StoreQueue {
     entry.startedAt = this.#options.clock.wall()
     if (entry.options.keyUntil === 'started') this.#letKeyGo(entry)
     this.#admit()
-    const { id, attempt, payload, options: { retry, reqId } } = entry
-    this.#worker.execute({ id, payload, attempt, retry, reqId }, settlement => { this.#settle(entry, settlement) })
+    const { id, attempt, payload, options: { retry, reqId }, startedAt } = entry
+    this.#worker.execute({ id, payload, attempt, retry, reqId, startedAt }, settlement => { this.#settle(entry, settlement) })
     return true
   }
 
@@ -339,7 +340,7 @@ class MemoryQueue implements StoreQueue {
       this.#forget(entry)
       if (outcome === 'succeeded' || outcome === 'failed') this.#keep(entry, outcome)
     }
-    for (const tell of entry.more?.ended ?? []) tell()
+    entry.more?.ended?.forEach(tell => { tell() })
     this.#pump.ended()
     this.#tellIdle()
   }
