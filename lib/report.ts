@@ -124,9 +124,9 @@ function lineOf (task: string, attempt: Attempt, { duration }: RunResult): objec
   return { task, run: attempt.id, attempt: attempt.number, duration: Math.round(duration) }
 }
 
-/** Whether a line would be written. Where a logger cannot tell, one whose method is that of `silent` writes nothing: `logger: false`. */
+/** Whether a line would be written. Where a logger cannot tell, one whose method is that of `silent` writes nothing, nor does a `noop`: `logger: false`. */
 function enabled (log: FastifyBaseLogger & { isLevelEnabled?: (level: Level) => boolean }, level: Level): boolean {
-  return log.isLevelEnabled?.(level) ?? log[level] !== log.silent
+  return log.isLevelEnabled?.(level) ?? (log[level] !== log.silent && log[level].name !== 'noop')
 }
 
 /** Logs without ever throwing: a line must not become a failure of the run that it is about. */
