@@ -71,6 +71,9 @@ export class Runs implements Ledger {
     return this.#active?.values().next().value
   }
 
+  /** What those that are active are called. */
+  get names (): string[] { return [...new Set([...this.#active ?? []].map(({ attempt }) => attempt.task))] }
+
   /** Those that have ended, the newest first. */
   get history (): RunRecord[] { return this.#history?.map(recordOf).reverse() ?? [] }
 
