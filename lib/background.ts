@@ -46,7 +46,7 @@ export class Backgrounds {
   runAfter (request: unknown, given: readonly unknown[]): RunHandle {
     if (!isRequest(request) || !this.#runtime.has(request.server)) throw new errorCodes.FST_BG_INVALID_THIS('request.runInBackground()', show(request))
     if (!this.#responses.sees(request)) {
-      throw invalid('request.runInBackground(): this route is in a plugin that was registered before fastify-background-tasks, which cannot see when its response has been sent. Register fastify-background-tasks before it.')
+      throw invalid('request.runInBackground() was called in an onRequest hook that was added before fastify-background-tasks was registered, which has not seen the request yet. Register fastify-background-tasks before that.')
     }
     return this.#of(request.server).run(given, request, this.#responses.to(request))
   }

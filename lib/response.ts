@@ -1,79 +1,86 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { EventEmitter } from 'node:events'
 
-/** On a request: how it ends, as far as anyone has asked. */
-const ending = Symbol('fastify-background-tasks.ending')
+/** On a request: its reply. */
+const replyOf = Symbol('fastify-background-tasks.reply')
 
 interface Request extends FastifyRequest {
-  [ending]: Ending | null
+  [replyOf]: FastifyReply | null
 }
 
-/** What closes when the client goes. */
-type Connection = EventEmitter & { destroyed?: boolean }
+/** What closes: a response, when it has been sent or its client has gone; and a socket, or a stream of HTTP/2. */
+type Closing = EventEmitter & { destroyed?: boolean }
 
-/** Waits for the end of one request, for all who ask. */
+/** The end of one response, for all who wait for it. */
 class Ending {
   readonly promise: Promise<void>
-  readonly end: () => void
   over = false
 
-  constructor (connection?: Connection) {
+  constructor (response: Closing, connection: Closing) {
     let resolve!: () => void
     this.promise = new Promise(_resolve => { resolve = _resolve })
-    this.end = () => {
+    const end = (): void => {
       this.over = true
-      if (connection !== undefined) listeners(connection).delete(this.end)
+      leavingOf(connection).delete(end)
       resolve()
     }
-    if (connection === undefined || connection.destroyed === true) this.end()
-    else listeners(connection).add(this.end)
+    if (response.destroyed === true || connection.destroyed === true) {
+      end()
+    } else {
+      response.once('close', end)
+      leavingOf(connection).add(end)
+    }
   }
 }
 
-const past = new Ending()
+/** By response, as most have none. */
+const endings = new WeakMap<Closing, Ending>()
 
 /** Who is to hear that a connection has closed. One listener for all of them: requests can be pipelined, and Node warns of eleven. */
-const waiting = new WeakMap<Connection, Set<() => void>>()
+const leaving = new WeakMap<Closing, Set<() => void>>()
 
-function listeners (connection: Connection): Set<() => void> {
-  let ends = waiting.get(connection)
+function leavingOf (connection: Closing): Set<() => void> {
+  let ends = leaving.get(connection)
   if (ends === undefined) {
     const all = new Set<() => void>()
     connection.once('close', () => { for (const end of all) end() })
-    waiting.set(connection, ends = all)
+    leaving.set(connection, ends = all)
   }
   return ends
 }
 
-/** Tells when the response to a request has been sent. A request has no way to its reply, so a hook has to tell. */
+/**
+ * Tells when the response to a request has been sent. A request has no way to its reply, so a hook has to show it: an onRequest hook, as
+ * one for onResponse would cost every response of the server some microseconds, and hears nothing when the client has gone.
+ */
 export class Responses {
   constructor (fastify: FastifyInstance) {
-    fastify.decorateRequest(ending, null)
-    fastify.addHook('onResponse', (request, _reply, done) => {
-      const asked = request as Request
-      asked[ending]?.end()
-      asked[ending] = past
+    fastify.decorateRequest(replyOf, null)
+    fastify.addHook('onRequest', (request, reply, done) => {
+      ;(request as Request)[replyOf] = reply
       done()
     })
   }
 
-  /** Whether it sees the response to a request: not to one of a plugin that was registered before this one. */
+  /** Whether it knows the reply to a request: not in an onRequest hook that was added before this one. */
   sees (request: FastifyRequest): boolean {
-    return ending in request
+    return replyOf in request && request[replyOf] !== null
   }
 
-  /** Resolves when the response has been sent; or when the client has gone, as no onResponse hook runs then. Undefined if that has been. */
+  /** Resolves when the response has been sent, or the client has gone. Undefined if that has been. */
   to (request: FastifyRequest): Promise<void> | undefined {
-    const asked = request as Request
-    asked[ending] ??= new Ending(connectionOf(request))
-    return asked[ending].over ? undefined : asked[ending].promise
+    const response: Closing = (request as Request)[replyOf]?.raw as Closing
+    let ending = endings.get(response)
+    if (ending === undefined) {
+      ending = new Ending(response, connectionOf(request))
+      endings.set(response, ending)
+    }
+    return ending.over ? undefined : ending.promise
   }
 }
 
-function connectionOf ({ raw }: FastifyRequest): Connection {
-  // Over HTTP/2 a client goes by closing a stream.
-  const { socket, stream = socket } = raw as { socket?: Connection, stream?: Connection }
-  // Not the request's own 'close', which comes when its body has been read; but where there is no real socket, as with inject(), it comes
-  // when the request is aborted, and else not at all.
-  return stream?.destroyed === undefined ? raw : stream
+/** A response that waits its turn behind those before it on the same socket does not hear that it closes. Over HTTP/2 each has a stream of its own. */
+function connectionOf ({ raw }: FastifyRequest): Closing {
+  const { socket, stream = socket } = raw as unknown as { socket: Closing, stream?: Closing }
+  return stream
 }

@@ -169,14 +169,31 @@ t.test('called without its instance or its request, it throws FST_BG_INVALID_THI
   t.equal((await app.inject('/')).statusCode, 200)
 })
 
-t.test('the route of a plugin that was registered before is refused, as nobody would tell when its response has been sent', async t => {
+t.test('an onRequest hook that was added before the plugin is refused, as the request has not been seen then', async t => {
   const app: FastifyInstance = Fastify()
   t.teardown(async () => { await app.close() })
+  app.addHook('onRequest', async request => { request.runInBackground(async () => {}) })
+  await app.register(backgroundTasks)
+  app.get('/', async () => ({}))
+  t.match((await app.inject('/')).json(), { code: 'FST_BG_INVALID_OPTION', message: /in an onRequest hook .* Register fastify-background-tasks before/ })
+})
+
+t.test('the route of a plugin that was registered before is served like any other', async t => {
+  const app: FastifyInstance = Fastify()
+  const trace = new Trace()
+  t.teardown(async () => { await app.close() })
   await app.register(async child => {
-    child.get('/before', async request => { request.runInBackground(async () => {}) })
+    child.get('/', async request => {
+      trace.begin(request)
+      return {}
+    })
   })
   await app.register(backgroundTasks)
-  t.match((await app.inject('/before')).json(), { code: 'FST_BG_INVALID_OPTION', message: /Register fastify-background-tasks before it/ })
+  const address = await app.listen({ port: 0 })
+  const agent = new Agent({ keepAlive: true })
+  t.teardown(() => { agent.destroy() })
+  await ask(address, agent)
+  await trace.taken('run')
 })
 
 t.test('a route of the same instance that was declared before it is served like any other', async t => {
@@ -395,6 +412,26 @@ t.test('a client that leaves before the answer begins it, while the handler stil
   t.same(trace.steps, ['request', 'run'])
   gate.resolve()
   await trace.taken('handled')
+})
+
+t.test('one whose requests are pipelined, and who leaves, begins all of them, though only the first had its turn', async t => {
+  const { app } = await build(t)
+  const gate = deferred()
+  const all = deferred()
+  const runs: Array<Promise<unknown>> = []
+  app.get('/', async request => {
+    runs.push(request.runInBackground(async () => {}).finished)
+    if (runs.length === 3) all.resolve()
+    await gate.promise
+    return {}
+  })
+  await app.listen({ port: 0 })
+  const socket = await client(t, app)
+  socket.write('GET / HTTP/1.1\r\nhost: localhost\r\n\r\n'.repeat(2))
+  await all.promise
+  socket.destroy()
+  await Promise.all(runs)
+  gate.resolve()
 })
 
 t.test('a client that has left before it is asked for does not hold it back', async t => {
@@ -1037,6 +1074,16 @@ t.test('one may call close() itself, as long as it does not wait for it', async 
   let closed: Promise<unknown> | undefined
   await app.runInBackground(async ({ server }) => { closed = server.close() }).finished
   await closed
+})
+
+t.test('an app with a route and nothing to run closes without a timer left', async t => {
+  const timers = (): number => process.getActiveResourcesInfo().filter(kind => kind === 'Timeout').length
+  const before = timers()
+  const { app } = await build(t)
+  app.get('/', async () => ({}))
+  await app.inject('/')
+  await app.close()
+  t.equal(timers(), before)
 })
 
 // --- What is left of them
