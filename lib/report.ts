@@ -38,7 +38,7 @@ export const report = {
     if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number }, 'run started')
   },
   left (log: FastifyBaseLogger, task: string, count: number): void {
-    write(log, 'warn', { task, count }, `${count} ${count === 1 ? 'run is' : 'runs are'} cancelled: the queue ends before they could run`)
+    write(log, 'warn', { task, count }, count === 1 ? '1 run is cancelled: the queue ends before it could run' : `${count} runs are cancelled: the queue ends before they could run`)
   },
   tickExcluded (log: FastifyBaseLogger, task: string, dueAt: Date): void {
     write(log, 'debug', { task, dueAt }, 'tick skipped: excluded')

@@ -73,6 +73,9 @@ export class Runs implements Ledger {
     return this.#active?.first
   }
 
+  /** What those that are active are called. */
+  get names (): string[] { return [...new Set([...this.#active ?? []].map(({ attempt }) => attempt.task))] }
+
   /** Those that have ended, the newest first. */
   get history (): RunRecord[] { return this.#remembered.map(recordOf).reverse() }
 

@@ -48,6 +48,8 @@ export class Runtime implements Surroundings {
   readonly #errors: Error[] = []
   #hooks = 0
   #closed = false
+  /** When the close began, by the clock. */
+  #closesSince = 0
   #starting: Promise<void> | undefined
   phase: 'open' | 'failed' | 'closing' = 'open'
 
@@ -88,10 +90,12 @@ export class Runtime implements Surroundings {
     if (this.phase === 'closing') this.#tell(background, new errorCodes.FST_BG_SHUTDOWN())
   }
 
-  /** Sees the background runs of an instance to their end, and no longer than to the deadline. */
-  async endOf (background: Background): Promise<void> {
+  /** Sees all background runs to their end, and no longer than to the deadline. */
+  async endBackgrounds (): Promise<void> {
     this.#beginClose()
-    await this.deadline.until(background.idle())
+    while ([...this.#backgrounds].some(({ active }) => active) && !this.deadline.passed) {
+      await this.deadline.until(Promise.all([...this.#backgrounds].map(async one => { await one.idle() })))
+    }
   }
 
   /** Starts every enabled task that has not been started; who asks meanwhile gets the same promise. */
@@ -233,6 +237,7 @@ export class Runtime implements Surroundings {
   #beginClose (): void {
     if (this.phase === 'closing') return
     this.phase = 'closing'
+    this.#closesSince = this.clock.now()
     this.scheduleClock.clear()
     // One for all tasks: a stack trace for each of ten thousand would be felt.
     const reason = new errorCodes.FST_BG_SHUTDOWN()
@@ -242,7 +247,8 @@ export class Runtime implements Surroundings {
 
   /** It hears of the close well before the deadline, whatever grace was asked for. */
   #tell (one: Task | Background, reason: Reason): void {
-    one.shutDown(reason, Math.min(one.options.grace, this.#options.shutdownTimeout * 3 / 4))
+    const since = this.clock.now() - this.#closesSince
+    one.shutDown(reason, Math.max(0, Math.min(one.options.grace, this.#options.shutdownTimeout * 3 / 4) - since))
   }
 
   /** The deadline's own work: it does not wait for an onClose hook, which an open HTTP stream can hold back for ever. */
@@ -250,8 +256,9 @@ export class Runtime implements Surroundings {
     const up = this.#all.filter(task => !task.down)
     if (up.length > 0) {
       const limit = formatDuration(this.#options.shutdownTimeout)
-      const names = up.map(task => `"${task.name}" (${task.active ? 'still runs' : 'waits for its stop, behind these or open connections'})`)
-      report.shutdownTimeout(this.#server.log, up.map(task => task.name), new errorCodes.FST_BG_SHUTDOWN_TIMEOUT(limit, names.join(', ')))
+      const named = up.flatMap(one => namesOf(one).map(name => ({ name, why: one.active ? 'still runs' : 'waits for its stop, behind these or open connections' })))
+      const said = named.map(({ name, why }) => `"${name}" (${why})`).join(', ')
+      report.shutdownTimeout(this.#server.log, named.map(({ name }) => name), new errorCodes.FST_BG_SHUTDOWN_TIMEOUT(limit, said))
     }
     for (const task of this.#all) task.expire(reason)
   }
@@ -272,7 +279,7 @@ export class Runtime implements Surroundings {
   async #finishClose (): Promise<void> {
     this.#beginClose()
     await this.#end([...this.#leaving, ...this.#late])
-    for (const background of this.#backgrounds) await this.endOf(background)
+    await this.endBackgrounds()
     for (const store of this.stores.values()) {
       await this.deadline.until(store.stop().catch(error => { this.#errors.push(toError(error)) }))
     }
@@ -282,4 +289,8 @@ export class Runtime implements Surroundings {
     if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed`)
     if (error !== undefined) throw error
   }
+}
+
+function namesOf (one: Task | Background): string[] {
+  return 'names' in one ? one.names : [one.name]
 }
