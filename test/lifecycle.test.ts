@@ -776,6 +776,26 @@ t.test('ten thousand tasks boot and close', async t => {
   t.equal(ended, 10_000)
 })
 
+t.test('ten thousand tasks boot and close also where they are declared one by one, with something in between', async t => {
+  const { app } = await build(t, {}, { logger: false })
+  const counts = { service: 0, hosted: 0 }
+  const all = deferred()
+  for (let i = 0; i < 10_000; i++) {
+    await null
+    app.addBackgroundTask(`service ${i}`, async ({ signal }) => {
+      if (++counts.service === 10_000) all.resolve()
+      await aborted(signal)
+      counts.service--
+    })
+    if (i % 10 === 0) app.addBackgroundTask(`hosted ${i}`, { start () { counts.hosted++ }, stop () { counts.hosted-- } })
+  }
+  await app.ready()
+  await all.promise
+  t.same(counts, { service: 10_000, hosted: 1_000 })
+  await app.close()
+  t.same(counts, { service: 0, hosted: 0 })
+})
+
 t.test('however many tasks there are, each starts after what was registered before its owner', async t => {
   const { app } = await build(t, {}, { logger: false })
   const events: string[] = []
