@@ -44,7 +44,7 @@ export interface BackgroundTask {
   nextRuns (count: number): Date[]
   /**
    * Asks for a run now. A timed task runs under its `overlap`, also while it is paused, stopped or not started. Another kind is
-   * started; if it runs already, the outcome is `skipped`.
+   * started, a service in backoff at once; if it runs already, the outcome is `skipped`.
    *
    * Throws `FST_BG_CLOSING` once the application closes.
    */
@@ -75,8 +75,8 @@ export interface BackgroundTask {
    */
   stop (): Promise<void>
   /**
-   * Aborts one run with `FST_BG_CANCELLED`. Resolves when it has ended; rejects with `FST_BG_NOT_FOUND` if no run of that id is
-   * active.
+   * Aborts one run with `FST_BG_CANCELLED`, or calls off one that was triggered and waits. Resolves when it has ended; rejects with
+   * `FST_BG_NOT_FOUND` if no run of that id is active or waits.
    */
   cancel (runId: string): Promise<void>
   /**

@@ -208,11 +208,12 @@ export class Runtime implements Surroundings {
 
   async #startLate (task: Task): Promise<void> {
     if (!this.#startsByItself(task)) return
+    const began = this.clock.now()
     try {
       await task.start()
     } catch (error) {
       // Whoever declared it has gone on: the log is left to tell. A start that close has cut short did not fail.
-      if (task.state === 'failed') report.startFailed(task.log, task.name, error)
+      if (task.state === 'failed') report.startFailed(task.log, task.name, task.first, this.clock.now() - began, error)
     }
   }
 
