@@ -107,6 +107,7 @@ export const errorCodes = {
  * ```
  */
 export class GiveUp extends Error {
+  /** Always `'GiveUp'`. */
   override readonly name = 'GiveUp'
 }
 

@@ -9,10 +9,13 @@ export type TaskStats = Record<RunOutcome | 'active', number>
 
 /** What is remembered of a run that has ended. */
 export interface RunRecord {
+  /** The run's id. */
   id: string
+  /** How it ended. */
   outcome: RunOutcome
   /** When it was due; undefined where no schedule is. */
   dueAt: Date | undefined
+  /** When its first attempt was asked for. */
   startedAt: Date
   /** How long it took, in milliseconds. */
   duration: number
