@@ -76,7 +76,8 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   override async cancel (runId: string): Promise<void> {
-    if (this.#pending?.handle?.id !== runId) await super.cancel(runId)
+    const { handle } = this.#pending ?? {}
+    if (handle === undefined || handle.id !== runId) await super.cancel(runId)
     else this.#dropPending(new errorCodes.FST_BG_CANCELLED(this.name, 'the run was cancelled'))
   }
 
