@@ -56,6 +56,18 @@ t.test('a heap gives its entries in order, whatever was pushed and removed', asy
   t.equal(dues.length, inside.size)
 })
 
+t.test('a heap lets go of what was cancelled long before it is due, such as the time limits of runs that have ended', async t => {
+  const heap = new Heap<Entry>()
+  const entry = (): Entry => ({ due: 0, place: -1, set: false })
+  heap.set(entry(), 1)
+  const limits = Array.from({ length: 1_000 }, entry)
+  for (const limit of limits) {
+    heap.set(limit, 3_600_000)
+    heap.cancel(limit)
+  }
+  t.ok(limits.filter(limit => heap.has(limit)).length <= 2)
+})
+
 t.test('a timer of any length comes when it is due, and not before', async t => {
   const fakes = fake(t)
   const clock = new Clock()
