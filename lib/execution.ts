@@ -109,7 +109,7 @@ export class Execution implements Linked {
       }
     }
     // Asked to end, and past its time limit before: that it rejects is no failure any more.
-    if (result.outcome === 'failed' && this.#reason !== undefined) result.outcome = 'cancelled'
+    if (result.outcome === 'failed' && this.#reason !== undefined && this.#reason.code !== 'FST_BG_TIMEOUT') result.outcome = 'cancelled'
     ledger.ended(this, result)
     this.#result = result
     this.#ended?.resolve(result)

@@ -19,6 +19,8 @@ import type { Task } from './task.ts'
 
 /** How many tasks get hooks of their own. Fastify's hook runner overflows the stack at some thousands, and each hook costs as much as a task. */
 const OWN_HOOKS = 200
+/** How many onReady hooks one owner gets at most: its hook runner calls itself for each, and the stack overflows at some thousands. */
+const MOST_HOOKS = 2_000
 /** How long before Fastify's own limit a failed start gives up waiting for what it stops, so that the user sees our error. */
 const MARGIN = 200
 
@@ -45,6 +47,8 @@ export class Runtime implements Surroundings {
   readonly #leaving = new Set<Task>()
   /** The tasks that are declared together beyond OWN_HOOKS, on one owner and in one go, so that nothing comes in between: they share hooks. */
   #together: { owner: FastifyInstance, tasks: Task[] } | undefined
+  /** For each owner, for each of its onReady hooks: the tasks that it starts, in the groups that they were declared in. */
+  readonly #readyHooks = new WeakMap<FastifyInstance, Task[][][]>()
   readonly #errors: Error[] = []
   #hooks = 0
   #closed = false
@@ -180,7 +184,18 @@ export class Runtime implements Surroundings {
   }
 
   #addHooksFor (owner: FastifyInstance, tasks: Task[]): void {
-    owner.addHook('onReady', async () => { await this.#autostart(tasks) })
+    const hooks = this.#readyHooks.get(owner) ?? []
+    this.#readyHooks.set(owner, hooks)
+    if (hooks.length < MOST_HOOKS) {
+      const all = [tasks]
+      hooks.push(all)
+      owner.addHook('onReady', async () => {
+        for (const tasks of all) await this.#autostart(tasks)
+      })
+    } else {
+      // Sooner than what came in between, rather than not at all. They end in their place: of onClose hooks there can be any number.
+      hooks.at(-1)?.push(tasks)
+    }
     owner.addHook('onClose', async () => { await this.#end(tasks) })
   }
 
@@ -195,11 +210,12 @@ export class Runtime implements Surroundings {
 
   async #startLate (task: Task): Promise<void> {
     if (!this.#startsByItself(task)) return
+    const began = this.clock.now()
     try {
       await task.start()
     } catch (error) {
       // Whoever declared it has gone on: the log is left to tell. A start that close has cut short did not fail.
-      if (task.state === 'failed') report.startFailed(task.log, task.name, error)
+      if (task.state === 'failed') report.startFailed(task.log, task.name, task.first, this.clock.now() - began, error)
     }
   }
 
