@@ -45,6 +45,9 @@ export type PayloadOf<Server, Schema> = Server extends FastifyInstance<any, any,
   ? Provider extends FastifyTypeProvider ? (Provider & { schema: Schema })['validator'] : unknown
   : unknown
 
+/** What may be enqueued: what the handler takes; or, where the schema is a Standard Schema (zod, valibot, arktype), what that makes it of. */
+export type EnqueuedOf<Schema, Payload> = Schema extends { readonly '~standard': { readonly types?: { readonly input: infer Input } | undefined } } ? Input : Payload
+
 /** A queue's options, checked and complete. */
 export interface CheckedQueueOptions extends SharedHandlerOptions {
   retry: RetryOptions | undefined

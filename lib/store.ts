@@ -65,12 +65,15 @@ export interface StoreWorker {
   crashed (run: ClaimedRun, error: Error): void
 }
 
+/** A payload as it is stored: JSON text, or plain data that JSON can carry and that is nobody else's (`decode` copies it); undefined for none. */
+export type Stored = string | object | undefined
+
 /** A run as it is enqueued. */
 export interface NewRun {
   /** The engine uses it as the job's id: a UUID of ours, or of a cluster task its name and the time of the tick. */
   id: string
-  /** JSON text, of which every attempt is given a copy of its own; undefined for no payload. */
-  payload: string | undefined
+  /** Of which every attempt is given a copy of its own. */
+  payload: Stored
   /** One object for many runs: not to be changed. */
   options: Readonly<RunOptions>
 }
@@ -100,6 +103,8 @@ export interface ClaimedRun {
   attempt: number
   retry: RetryOptions | undefined
   reqId: string | undefined
+  /** When it was handed over, in milliseconds since the epoch, where the store has looked. */
+  startedAt?: number | undefined
 }
 
 /**

@@ -21,21 +21,17 @@ const CRASHED = 'job stalled more than allowable limit'
 
 /** A run, as it is given to BullMQ. */
 export function jobOf ({ id, payload, options: { delay, runAt, priority, key, keyUntil, retry, reqId } }: NewRun, now: number): { data: JobData, opts: JobsOptions } {
-  const wait = Math.max(0, Math.ceil(runAt === undefined ? delay : runAt - now))
-  return {
-    data: {
-      ...payload !== undefined && { payload: JSON.parse(payload) as unknown },
-      ...reqId !== undefined && { reqId },
-      ...retry !== undefined && { retry: { ...retry, limit: retry.limit === Infinity ? null : retry.limit } },
-      ...key !== undefined && keyUntil === 'started' && { keyUntil }
-    },
-    opts: {
-      jobId: id,
-      ...wait > 0 && { delay: wait },
-      ...priority > 0 && { priority },
-      ...key !== undefined && { deduplication: { id: key } }
-    }
-  }
+  const data: JobData = {}
+  if (payload !== undefined) data.payload = typeof payload === 'string' ? JSON.parse(payload) : payload
+  if (reqId !== undefined) data.reqId = reqId
+  if (retry !== undefined) data.retry = { ...retry, limit: retry.limit === Infinity ? null : retry.limit }
+  if (key !== undefined && keyUntil === 'started') data.keyUntil = keyUntil
+  const opts: JobsOptions = { jobId: id }
+  const wait = Math.ceil(runAt === undefined ? delay : runAt - now)
+  if (wait > 0) opts.delay = wait
+  if (priority > 0) opts.priority = priority
+  if (key !== undefined) opts.deduplication = { id: key }
+  return { data, opts }
 }
 
 /** A job that a worker has taken. */

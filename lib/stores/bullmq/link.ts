@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Clock } from '../../clock.ts'
+import type { Clock, Timer } from '../../clock.ts'
 import { errorCodes } from '../../errors.ts'
 import type { Condition } from '../../health.ts'
 import { report, toError } from '../../report.ts'
@@ -8,14 +8,24 @@ import { command, type Client } from './engine.ts'
 /** How long whoever asks the store for something waits for the answer, in milliseconds. Below 5 s, whatever else is under way. */
 const PATIENCE = 4_500
 
+/** What somebody asks the engine. */
+interface Call {
+  /** When it was asked, by the clock. */
+  since: number
+  /** Whether it was asked: what was under way when the connection was lost, the client sends again. */
+  begun: boolean
+  begin (): void
+  giveUp (): void
+}
+
 /** The connection to the engine: whether it is up, and calls that end in time, whether it is or not. */
 export class Link {
   readonly client: Client
   readonly #clock: Clock
   readonly #log: FastifyBaseLogger
-  /** Those who wait until it is up, and those who wait for an answer: how to give up. */
-  readonly #waiting = new Set<() => void>()
-  readonly #asking = new Set<() => void>()
+  /** Those that wait for an answer, or until they can ask; the oldest first. */
+  readonly #calls = new Set<Call>()
+  #watch: Timer | undefined
   readonly #onUp = new Set<() => void>()
   #up = false
   /** Whether the last call was answered in time. */
@@ -59,30 +69,29 @@ export class Link {
   /** What `work` resolves to. Rejects with `FST_BG_STORE_UNAVAILABLE` when the store is away or does not answer, in less than 5 s. */
   call<T> (work: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      const over = (): void => {
-        timer.cancel()
-        this.#asking.delete(giveUp)
-        this.#waiting.delete(begin)
+      const call: Call = {
+        since: this.#clock.now(),
+        begun: false,
+        begin: () => {
+          call.begun = true
+          work().then(value => {
+            this.#calls.delete(call)
+            this.#answers = true
+            resolve(value)
+          }, error => {
+            this.#calls.delete(call)
+            reject(isOurs(error) ? error : this.#unavailable(toError(error)))
+          })
+        },
+        giveUp: () => {
+          this.#calls.delete(call)
+          reject(this.#unavailable(this.#error))
+        }
       }
-      const begin = (): void => {
-        work().then(value => {
-          over()
-          this.#answers = true
-          resolve(value)
-        }, error => {
-          over()
-          reject(isOurs(error) ? error : this.#unavailable(toError(error)))
-        })
-      }
-      const giveUp = (): void => {
-        over()
-        this.#answers = !this.#up
-        reject(this.#unavailable(this.#error))
-      }
-      const timer = this.#clock.after(PATIENCE, giveUp)
-      this.#asking.add(giveUp)
-      if (this.#up) begin()
-      else this.#waiting.add(begin)
+      this.#calls.add(call)
+      // One timer for all of them: they are many, and few are ever given up.
+      this.#watch ??= this.#clock.after(PATIENCE, () => { this.#giveUp() })
+      if (this.#up) call.begin()
     })
   }
 
@@ -102,13 +111,29 @@ export class Link {
   disconnect (): void {
     this.#lost = true
     this.#up = false
-    for (const giveUp of this.#asking) giveUp()
+    for (const { giveUp } of this.#calls) giveUp()
+    this.#watch?.cancel()
     this.#end()
   }
 
   get #why (): string {
     if (this.#error !== undefined) return messageOf(this.#error)
     return this.#up ? 'it does not answer' : 'not connected'
+  }
+
+  /** Those that have waited for long enough. */
+  #giveUp (): void {
+    this.#watch = undefined
+    const now = this.#clock.now()
+    for (const { since, giveUp } of this.#calls) {
+      const left = since + PATIENCE - now
+      if (left > 0) {
+        this.#watch = this.#clock.after(left, () => { this.#giveUp() })
+        return
+      }
+      this.#answers = !this.#up
+      giveUp()
+    }
   }
 
   #unavailable (cause: Error | undefined): Error {
@@ -121,8 +146,7 @@ export class Link {
     this.#up = true
     this.#answers = true
     this.#error = undefined
-    for (const begin of this.#waiting) begin()
-    this.#waiting.clear()
+    for (const { begun, begin } of this.#calls) if (!begun) begin()
     for (const callback of this.#onUp) callback()
     if (!this.#checked) void this.#checkPersistence()
     this.#checked = true

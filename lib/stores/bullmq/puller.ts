@@ -28,11 +28,10 @@ interface Hand {
   progress: Progress | undefined
   progressing: boolean
   settle (settlement: Settlement): void
-  settled: Promise<Settlement>
-  ended: boolean
-  /** Resolves when Redis knows how it has ended, or nobody will know. */
-  recorded: Promise<void>
-  record (): void
+  /** When it was settled; undefined while it runs. */
+  settledAt: number | undefined
+  /** Who waits until Redis knows how it has ended, or nobody will know. */
+  waiting: Array<() => void> | undefined
 }
 
 /** How long Redis is given to take note of how a run has ended before others go on, in milliseconds. */
@@ -108,7 +107,7 @@ export class Puller {
     const hand = this.#hands.get(id)
     if (hand === undefined) return undefined
     this.#worker.abort(id, 'cancelled')
-    return hand.recorded
+    return recorded(hand)
   }
 
   /** Keeps how far a job is: the last that was said, one at a time. */
@@ -126,7 +125,7 @@ export class Puller {
 
   /** Resolves when what is in hand now has ended, and Redis knows; and, of what was halted, that nothing is fetched any more. */
   async idle (): Promise<void> {
-    await Promise.all([...this.#hands.values()].map(async ({ recorded }) => { await recorded }))
+    await Promise.all([...this.#hands.values()].map(recorded))
     if (!this.#takes) await this.#link.within(RECORD, Promise.all(this.#ending))
   }
 
@@ -154,9 +153,9 @@ export class Puller {
       removeOnFail: keepOf(keep.failed, FAILED),
       ...rate !== undefined && { limiter: { max: rate.limit, duration: rate.per } }
     })
-    pulling.on('completed', ({ id }) => { this.#hands.get(id as string)?.record() })
+    pulling.on('completed', ({ id }) => { this.#record(id as string) })
     pulling.on('failed', (job, error) => {
-      this.#hands.get(job?.id as string)?.record()
+      this.#record(job?.id as string)
       // BullMQ has counted its end as an attempt: it is the one that never ended.
       if (job?.deferredFailure !== undefined) this.#worker.crashed({ ...claimedRunOf(job), attempt: job.attemptsMade }, new Error(crashed(maxCrashes), { cause: error }))
     })
@@ -172,67 +171,50 @@ export class Puller {
   async #process (job: RunJob, token: string): Promise<void> {
     // It was on its way when this was told to take no more.
     if (!this.#takes) return await this.#giveBack(job, token)
-    const before = this.#hands.get(job.id as string)
-    const hand = before === undefined || before.ended ? await this.#begin(job, token) : before
-    hand.job = job
-    hand.lost = false
-    hand.renewedAt = this.#options.clock.now()
-    const settlement = await hand.settled
-    // Its lease was lost, and it came here a second time while it ran: how it has ended is told once, under the lease that holds.
+    const id = job.id as string
+    const before = this.#hands.get(id)
+    const again = before !== undefined && before.settledAt === undefined
+    const hand = again ? before : await this.#take(job, token)
+    if (again) Object.assign(hand, { job, lost: false, renewedAt: this.#options.clock.now() })
+    const settlement = await new Promise<Settlement>(resolve => {
+      const { settle } = hand
+      hand.settle = given => {
+        hand.settledAt ??= this.#options.clock.now()
+        settle(given)
+        resolve(given)
+      }
+      if (!again) this.#worker.execute(claimedRunOf(job), given => { hand.settle(given) })
+    })
+    // Its lease was lost, and it came here again while it ran: how it has ended is told once, under the lease that holds.
     if (hand.job !== job) throw new this.#engine.WaitingError()
-    const limit = this.#options.clock.after(RECORD, hand.record)
-    void hand.recorded.then(() => { limit.cancel() })
-    if (hand.lost && !await this.#reclaim(job, token)) return this.#leave(hand)
+    if (hand.lost && !await this.#reclaim(id, token)) return this.#leave(id)
     switch (settlement.outcome) {
       case 'succeeded':
-        // BullMQ fails a job when it cannot note its success: it is left to be run again.
+        // BullMQ fails a job when it cannot note its success. Rather it is left, and run again.
         job.moveToFailed = async () => {}
         return
       case 'cancelled':
         // Gone: BullMQ knows only of those that completed or failed.
         job.opts.removeOnComplete = true
-        void hand.recorded.then(() => { this.#cancelled(job.id as string) })
+        void recorded(hand).then(() => { this.#cancelled(id) })
         return
       case 'interrupted':
-        return await this.#giveBack(job, token).finally(hand.record)
+        return await this.#giveBack(job, token).finally(() => { this.#record(id) })
       case 'failed':
         return await this.#fail(job, settlement.error, settlement.retryIn)
     }
   }
 
-  /** Has a job run. */
-  async #begin (job: RunJob, token: string): Promise<Hand> {
-    if (job.data.keyUntil === 'started') {
-      try {
-        await job.removeDeduplicationKey()
-      } catch {
-        // With its key taken, an update that arrives during the run would be lost.
-        await this.#giveBack(job, token)
-      }
-    }
-    const hand = this.#take(job)
-    this.#worker.execute(claimedRunOf(job), hand.settle)
-    return hand
-  }
-
-  #take (job: RunJob): Hand {
+  async #take (job: RunJob, token: string): Promise<Hand> {
     const { clock } = this.#options
     const id = job.id as string
-    const hand: Hand = { job, renewedAt: clock.now(), lost: false, progress: undefined, progressing: false, settle () {}, settled: never, ended: false, recorded: never, record () {} }
-    hand.settled = new Promise(resolve => {
-      hand.settle = settlement => {
-        hand.ended = true
-        resolve(settlement)
-      }
-    })
-    hand.recorded = new Promise(resolve => {
-      hand.record = () => {
-        if (this.#hands.get(id) === hand) this.#hands.delete(id)
-        resolve()
-      }
-    })
+    if (job.data.keyUntil === 'started') {
+      // With its key taken, an update that arrives during the run would be lost.
+      await job.removeDeduplicationKey().catch(async () => await this.#giveBack(job, token))
+    }
+    const hand: Hand = { job, renewedAt: clock.now(), lost: false, progress: undefined, progressing: false, settle () {}, settledAt: undefined, waiting: undefined }
     this.#hands.set(id, hand)
-    this.#watch ??= clock.after(this.#leases.lease / 4, () => { this.#watchLeases() })
+    this.#watch ??= clock.after(Math.min(this.#leases.lease / 4, RECORD), () => { this.#watchHands() })
     return hand
   }
 
@@ -248,20 +230,27 @@ export class Puller {
       await job.moveToWait(token)
     } catch {
       // Its lock has expired. Another process may have it; if none has, it is ours to give.
-      if (!await this.#reclaim(job, token)) return
+      if (!await this.#reclaim(id, token)) return
       await job.moveToWait(token)
     }
     if (keyUntil === 'started' && deduplicationId !== undefined) await this.#scripts.takeKey(deduplicationId, id)
   }
 
-  /** Takes the lease anew, if nobody has the job; resolves to whether nobody has. */
-  async #reclaim (job: RunJob, token: string): Promise<boolean> {
-    return await this.#scripts.reclaim(job.id as string, token, this.#leases.lease).catch(() => false)
+  /** Takes the lease anew if nobody has the job. Resolves to whether nobody has. */
+  async #reclaim (id: string, token: string): Promise<boolean> {
+    return await this.#scripts.reclaim(id, token, this.#leases.lease).catch(() => false)
+  }
+
+  /** Redis knows how it has ended, or nobody will know. */
+  #record (id: string): void {
+    const hand = this.#hands.get(id)
+    this.#hands.delete(id)
+    for (const tell of hand?.waiting ?? []) tell()
   }
 
   /** Another process has it. BullMQ leaves alone what waits. */
-  #leave (hand: Hand): never {
-    hand.record()
+  #leave (id: string): never {
+    this.#record(id)
     throw new this.#engine.WaitingError()
   }
 
@@ -296,14 +285,19 @@ export class Puller {
     if (hand !== undefined) hand.renewedAt = this.#options.clock.now()
   }
 
-  /** While Redis is away nobody can say that a lease was lost: it is, once it has not been renewed for as long as it lasts. */
-  #watchLeases (): void {
+  /**
+   * While Redis is away nobody can say that a lease was lost: it is, once it has not been renewed for as long as it lasts. And nobody says how
+   * a job has ended.
+   */
+  #watchHands (): void {
     const { clock } = this.#options
     const { lease } = this.#leases
-    this.#watch = this.busy ? clock.after(lease / 4, () => { this.#watchLeases() }) : undefined
-    for (const [id, { renewedAt }] of this.#hands) {
-      if (clock.now() - renewedAt > lease) this.#lose(id)
+    const now = clock.now()
+    for (const [id, { renewedAt, settledAt = Infinity }] of this.#hands) {
+      if (now - settledAt > RECORD) this.#record(id)
+      else if (now - renewedAt > lease) this.#lose(id)
     }
+    this.#watch = this.busy ? clock.after(Math.min(lease / 4, RECORD), () => { this.#watchHands() }) : undefined
   }
 
   #lose (id: string): void {
@@ -314,7 +308,9 @@ export class Puller {
   }
 }
 
-const never = new Promise<never>(() => {})
+function recorded (hand: Hand): Promise<void> {
+  return new Promise(resolve => { (hand.waiting ??= []).push(resolve) })
+}
 
 const DAY = 86_400
 const SUCCEEDED = { count: 100, age: DAY }

@@ -75,7 +75,7 @@ export class BullmqQueue implements StoreQueue {
 
   async enqueue (run: NewRun): Promise<Enqueued> {
     const { data, opts } = jobOf(run, this.#options.clock.wall())
-    const { id = '' } = await this.#link.call(async () => await this.#queue.add(this.#options.name, data, opts))
+    const { id = '' } = await this.#link.call(() => this.#queue.add(this.#options.name, data, opts))
     return { id, duplicate: id !== run.id }
   }
 
