@@ -36,6 +36,8 @@ interface Hand {
 
 /** How long Redis is given to take note of how a run has ended before others go on, in milliseconds. */
 const RECORD = 1_000
+/** How long nothing is logged of errors after one that was, in milliseconds. */
+const COMPLAIN = 10_000
 
 /**
  * Takes jobs from a queue, has them run, and tells BullMQ how they ended.
@@ -59,6 +61,7 @@ export class Puller {
   readonly #ending = new Set<Promise<void>>()
   #takes = false
   #watch: Timer | undefined
+  #complainedAt = -Infinity
 
   constructor (engine: Engine, link: Link, prefix: string, options: OpenOptions, leases: Leases, worker: StoreWorker, scripts: Scripts, cancelled: (id: string) => void) {
     this.#engine = engine
@@ -153,17 +156,23 @@ export class Puller {
       removeOnFail: keepOf(keep.failed, FAILED),
       ...rate !== undefined && { limiter: { max: rate.limit, duration: rate.per } }
     })
-    pulling.on('completed', ({ id }) => { this.#record(id as string) })
-    pulling.on('failed', (job, error) => {
-      this.#record(job?.id as string)
+    pulling.on('completed', job => { this.#record(job) })
+    pulling.on('failed', (given, error) => {
+      const job = given as RunJob
+      this.#record(job)
       // BullMQ has counted its end as an attempt: it is the one that never ended.
-      if (job?.deferredFailure !== undefined) this.#worker.crashed({ ...claimedRunOf(job), attempt: job.attemptsMade }, new Error(crashed(maxCrashes), { cause: error }))
+      if (job.deferredFailure !== undefined) this.#worker.crashed({ ...claimedRunOf(job), attempt: job.attemptsMade }, new Error(crashed(maxCrashes), { cause: error }))
     })
     pulling.on('locksRenewed', ({ jobIds }) => { for (const id of jobIds) this.#renewed(id) })
     pulling.on('lockRenewalFailed', ids => { for (const id of ids) this.#lose(id) })
     pulling.on('error', error => {
       // A lost connection is the link's to tell of, and a lost lock the run's.
-      if (!/ECONN|Connection is closed|lock/.test(error.message)) report.storeError(log, name, error)
+      if (/ECONN|Connection is closed|lock/.test(error.message)) return
+      // One that refuses does so ten times a second.
+      const now = this.#options.clock.now()
+      if (now - this.#complainedAt < COMPLAIN) return
+      this.#complainedAt = now
+      report.storeError(log, name, error)
     })
     return pulling
   }
@@ -187,7 +196,7 @@ export class Puller {
     })
     // Its lease was lost, and it came here again while it ran: how it has ended is told once, under the lease that holds.
     if (hand.job !== job) throw new this.#engine.WaitingError()
-    if (hand.lost && !await this.#reclaim(id, token)) return this.#leave(id)
+    if (hand.lost && !await this.#reclaim(id, token)) return this.#leave(job)
     switch (settlement.outcome) {
       case 'succeeded':
         // BullMQ fails a job when it cannot note its success. Rather it is left, and run again.
@@ -199,7 +208,7 @@ export class Puller {
         void recorded(hand).then(() => { this.#cancelled(id) })
         return
       case 'interrupted':
-        return await this.#giveBack(job, token).finally(() => { this.#record(id) })
+        return await this.#giveBack(job, token).finally(() => { this.#record(job) })
       case 'failed':
         return await this.#fail(job, settlement.error, settlement.retryIn)
     }
@@ -242,15 +251,17 @@ export class Puller {
   }
 
   /** Redis knows how it has ended, or nobody will know. */
-  #record (id: string): void {
+  #record (job: RunJob): void {
+    const id = job.id as string
     const hand = this.#hands.get(id)
+    if (hand?.job !== job) return
     this.#hands.delete(id)
-    for (const tell of hand?.waiting ?? []) tell()
+    for (const tell of hand.waiting ?? []) tell()
   }
 
   /** Another process has it. BullMQ leaves alone what waits. */
-  #leave (id: string): never {
-    this.#record(id)
+  #leave (job: RunJob): never {
+    this.#record(job)
     throw new this.#engine.WaitingError()
   }
 
@@ -293,8 +304,8 @@ export class Puller {
     const { clock } = this.#options
     const { lease } = this.#leases
     const now = clock.now()
-    for (const [id, { renewedAt, settledAt = Infinity }] of this.#hands) {
-      if (now - settledAt > RECORD) this.#record(id)
+    for (const [id, { job, renewedAt, settledAt = Infinity }] of this.#hands) {
+      if (now - settledAt > RECORD) this.#record(job)
       else if (now - renewedAt > lease) this.#lose(id)
     }
     this.#watch = this.busy ? clock.after(Math.min(lease / 4, RECORD), () => { this.#watchHands() }) : undefined
