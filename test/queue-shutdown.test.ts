@@ -352,6 +352,7 @@ function played (): Played {
       const queue = new MemoryStore().open(options, worker)
       const rest: StoreQueue = {
         durable: store.durable,
+        shared: undefined,
         get paused () { return queue.paused },
         get condition () { return store.status === 'ok' ? queue.condition : { status: 'degraded' as const, reason: 'the engine cannot be reached' } },
         enqueue: run => Promise.resolve(queue.enqueue(run)),

@@ -58,9 +58,8 @@ t.test('a long backlog of short runs gives the event loop its turns', async t =>
   for (let i = 0; i < 150; i++) await queue.enqueue(i)
   await app.ready()
   let loops = 0
-  let drained = false
-  void queue.drain().then(() => { drained = true })
-  for (; !drained; loops++) await setImmediate()
+  const isOver = queue.drain().then(() => true)
+  while (!await Promise.race([isOver, setImmediate(false)])) loops++
   t.ok(loops >= 10, `${loops} turns`)
   t.equal(queue.stats.succeeded, 150)
 })
