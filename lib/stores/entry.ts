@@ -44,7 +44,8 @@ export class Entry implements Linked {
 
   get payload (): unknown { return this.json === undefined ? undefined : JSON.parse(this.json) }
 
-  get finishedAt (): number { return this.more?.finishedAt ?? 0 }
+  /** Of one that has ended. */
+  get finishedAt (): number { return this.more?.finishedAt as number }
 }
 
 /** A run as its queue's user sees it. */
