@@ -45,8 +45,16 @@ export class Payloads {
 
   /** The payload as it is stored. Throws `FST_BG_INVALID_PAYLOAD`. */
   detach (payload: unknown): Stored {
-    const copy = typeof payload === 'object' && payload !== null ? copyOf(payload, this.#maxBytes) : undefined
-    return copy ?? this.#encode(payload)
+    return typeof payload === 'object' && payload !== null ? this.#copy(payload) ?? this.#encode(payload) : this.#encode(payload)
+  }
+
+  #copy (payload: object): object | undefined {
+    try {
+      return copyOf(payload, this.#maxBytes)
+    } catch {
+      // A getter has thrown: JSON says so in its words.
+      return undefined
+    }
   }
 
   /** As JSON text, or undefined for none. */
@@ -69,11 +77,10 @@ export class Payloads {
     return json
   }
 
-  /** What the schema makes of a payload, which is the validator's to change. Throws, or rejects with, `FST_BG_INVALID_PAYLOAD`. */
+  /** What the schema, which there is, makes of a payload, which is the validator's to change. Throws, or rejects with, `FST_BG_INVALID_PAYLOAD`. */
   validate (payload: unknown): unknown {
     this.compile()
-    const validate = this.#validate
-    if (validate === undefined) return payload
+    const validate = this.#validate as Validate
     // As Fastify does for a body: what is missing is null, and ajv can change the root value only where it has a parent.
     const holder = { payload: payload ?? null }
     let result: unknown

@@ -370,7 +370,7 @@ function played (): Played {
         progress (id, value) { queue.progress(id, value) },
         drained: async () => await queue.drained(),
         shutDown () { calls.push('shutDown'); return 0 },
-        release () { calls.push('release') },
+        release () { calls.push('release'); queue.release() },
         close () { calls.push('close'); queue.close(); return 0 }
       }
       return rest
