@@ -68,9 +68,9 @@ export class Attempt {
   get progress (): Progress | undefined { return this.#progress }
 
   progressed (value: Progress): void {
-    checkProgress(this.task, value)
-    this.#progress = value
-    this.#launch.progressed?.(value)
+    const checked = checkProgress(this.task, value)
+    this.#progress = checked
+    this.#launch.progressed?.(checked)
   }
 
   /** Aborts the signal; the first reason stays. */

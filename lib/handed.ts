@@ -23,12 +23,14 @@ export class Handed implements Launch {
   readonly number: number
   readonly reqId: string | undefined
   readonly startedAt: number | undefined
-  readonly payload: unknown
+  payload: unknown
   readonly timeout: number | undefined
-  readonly handler: QueueHandler<never, FastifyInstance>
+  handler: QueueHandler<never, FastifyInstance>
+  /** What it waits for: a validator that takes its time. */
+  readonly after: Promise<void> | undefined
   readonly #of: HandedOf
   /** The wait for the next attempt, if there is to be one when this fails. */
-  readonly #retryIn: number | undefined
+  #retryIn: number | undefined
   readonly #settle: (settlement: Settlement) => void
   #settlement: Settlement | undefined
 
@@ -43,6 +45,7 @@ export class Handed implements Launch {
     this.timeout = timeout
     this.#retryIn = retryIn
     this.#settle = settle
+    this.after = payload instanceof Promise ? payload.then(checked => { this.payload = checked }, error => { this.#refuse(error) }) : undefined
   }
 
   started (attempt: Attempt): void {
@@ -56,7 +59,7 @@ export class Handed implements Launch {
   isFinal (result: RunResult): boolean {
     const settlement = this.#settlementOf(result)
     this.#settlement = settlement
-    return settlement.outcome === 'failed' ? settlement.retryIn === undefined : settlement.outcome !== 'interrupted'
+    return isFinal(settlement)
   }
 
   settled (attempt: Attempt, result: RunResult): void {
@@ -65,12 +68,23 @@ export class Handed implements Launch {
     this.#settle(settlement)
   }
 
+  /** The payload is not what its schema asks for, and will not be next time. */
+  #refuse (error: unknown): void {
+    this.#retryIn = undefined
+    this.handler = () => { throw error }
+  }
+
   #settlementOf ({ outcome, error }: RunResult): Settlement {
     if (outcome === 'succeeded') return succeeded
     // Interrupted is not failed: it goes back.
     if (outcome !== 'failed') return { outcome: this.#of.isCancelled(this.id) ? 'cancelled' : 'interrupted' }
     return { outcome, error: storedError(error), retryIn: isGiveUp(error) ? undefined : this.#retryIn }
   }
+}
+
+/** Whether that is how a run ends: it will not be run again. */
+export function isFinal (settlement: Settlement): boolean {
+  return settlement.outcome === 'failed' ? settlement.retryIn === undefined : settlement.outcome !== 'interrupted'
 }
 
 const succeeded: Settlement = { outcome: 'succeeded' }

@@ -21,7 +21,7 @@ export type { CronTaskOptions, HostedServiceOptions, PeriodicTaskOptions, Restar
 export type { BackgroundQueue, Counts, Enqueued, EnqueueOptions, ListedState, ListOptions, QueuedRun, RunPage, StoredError } from './queue-handle.ts'
 export type { KeepPolicy, PayloadOf, QueueOptions } from './queue-options.ts'
 export type * from './run.ts'
-export type * from './store.ts'
+export type { ClaimedRun, Keep, NewRun, OpenOptions, RunOptions, Settlement, Shared, Store, StoreQueue, StoreWorker } from './store.ts'
 export type { TaskState } from './states.ts'
 export type { RunTrace } from './tracing.ts'
 export { ticks, type TicksOptions } from './ticks.ts'

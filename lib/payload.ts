@@ -43,29 +43,11 @@ export class Payloads {
     }
   }
 
-  /** The payload as a store that is not durable keeps it. Throws `FST_BG_INVALID_PAYLOAD`. */
-  detach (payload: unknown): Stored {
-    const copy = typeof payload === 'object' && payload !== null ? copyOf(payload, this.#maxBytes) : undefined
-    return copy ?? this.encode(payload)
-  }
-
-  /** The payload as a durable store keeps it: JSON text, or undefined for none. Throws `FST_BG_INVALID_PAYLOAD`. */
-  encode (payload: unknown): string | undefined {
+  /** The payload as it is stored. Throws `FST_BG_INVALID_PAYLOAD`. */
+  encode (payload: unknown): Stored {
     if (payload === undefined) return undefined
-    let json: string | undefined
-    try {
-      json = JSON.stringify(payload)
-    } catch (error) {
-      throw this.#refused(`cannot be written as JSON: ${firstLine(toError(error).message)}. Pass plain data`, { cause: error })
-    }
-    const lost = typeof payload === 'object' ? lostIn(payload, 'payload') : json === undefined ? show(payload) : undefined
-    if (json === undefined || lost !== undefined) throw this.#refused(`cannot be written as JSON: it would lose ${lost ?? 'all of it'}. Pass plain data`)
-    // No character takes more than three bytes: most need not be counted.
-    if (json.length * 3 > this.#maxBytes) {
-      const bytes = Buffer.byteLength(json)
-      if (bytes > this.#maxBytes) throw this.#refused(`is ${bytes} bytes of JSON, of at most ${this.#maxBytes}. Store the data elsewhere and enqueue where it is, or raise "maxPayload"`)
-    }
-    return json
+    const copy = typeof payload === 'object' && payload !== null ? copyOf(payload, this.#maxBytes) : undefined
+    return copy ?? this.#json(payload)
   }
 
   /** What the schema makes of a payload, which is the validator's to change. Throws, or rejects with, `FST_BG_INVALID_PAYLOAD`. */
@@ -82,7 +64,7 @@ export class Payloads {
       throw this.#invalid(error)
     }
     if (isPromise(result)) {
-      return result.then(passed => {
+      return Promise.resolve(result).then(passed => {
         if (passed === false) throw this.#invalid(validate.errors)
         return holder.payload
       }, error => { throw this.#invalid(error) })
@@ -91,6 +73,24 @@ export class Payloads {
     const { error, ...rest } = typeof result === 'object' && result !== null ? result as { error?: unknown, value?: unknown } : {}
     if (error) throw this.#invalid(error)
     return 'value' in rest ? rest.value : holder.payload
+  }
+
+  #json (payload: unknown): string {
+    let json: string | undefined
+    let lost: string | undefined
+    try {
+      json = JSON.stringify(payload)
+      lost = typeof payload === 'object' ? lostIn(payload, 'payload') : json === undefined ? show(payload) : undefined
+    } catch (error) {
+      throw this.#refused(`cannot be written as JSON: ${firstLine(toError(error).message)}. Pass plain data`, { cause: error })
+    }
+    if (json === undefined || lost !== undefined) throw this.#refused(`cannot be written as JSON: it would lose ${lost ?? 'all of it'}. Pass plain data`)
+    // No character takes more than three bytes: most need not be counted.
+    if (json.length * 3 > this.#maxBytes) {
+      const bytes = Buffer.byteLength(json)
+      if (bytes > this.#maxBytes) throw this.#refused(`is ${bytes} bytes of JSON, of at most ${this.#maxBytes}. Store the data elsewhere and enqueue where it is, or raise "maxPayload"`)
+    }
+    return json
   }
 
   /** An error that says what the validator found, which is a list, or an error that may have one. */
@@ -109,7 +109,7 @@ export class Payloads {
   }
 }
 
-/** A payload of its own, of what was stored. */
+/** A payload of its own, made of what was stored. */
 export function decode (stored: Stored): unknown {
   if (typeof stored === 'object') return copyOf(stored)
   return stored === undefined ? undefined : JSON.parse(stored)
@@ -126,16 +126,24 @@ function compile (owner: FastifyInstance, schema: unknown, name: string): Valida
     // One that was inherited does not know the shared schemas of this instance, which Fastify adds with its first route.
     if (toError(error).constructor.name !== 'MissingRefError') throw error
   }
-  return buildAjv()(owner.getSchemas() as Record<string, object>, ajvOptions(owner))(definition) as Validate
+  const { ajv, schemaController } = serverOptions(owner)
+  const build = schemaController?.compilersFactory?.buildValidator ?? buildAjv()
+  return build(owner.getSchemas() as Record<string, object>, ajv)(definition) as Validate
 }
 
-/** The `ajv` option that the server was made with. Fastify keeps it behind a symbol, and hands it out only with a request. */
-function ajvOptions (owner: FastifyInstance): { customOptions: object, plugins: [] } {
+/** What the server was made with, as far as it is about validators. */
+interface ServerOptions {
+  ajv: { customOptions: object, plugins: [] }
+  schemaController?: { compilersFactory?: { buildValidator?: ReturnType<typeof buildAjv> } }
+}
+
+/** The options that the server was made with. Fastify keeps them behind a symbol, and hands them out only with a request. */
+function serverOptions (owner: FastifyInstance): ServerOptions {
   for (let at: object | null = owner; at !== null; at = Object.getPrototypeOf(at) as object | null) {
     const symbol = Object.getOwnPropertySymbols(at).find(({ description }) => description === 'fastify.options')
-    if (symbol !== undefined) return (at as Record<symbol, { ajv?: never }>)[symbol]?.ajv ?? { customOptions: {}, plugins: [] }
+    if (symbol !== undefined) return (at as Record<symbol, ServerOptions>)[symbol] as ServerOptions
   }
-  return { customOptions: {}, plugins: [] }
+  return { ajv: { customOptions: {}, plugins: [] } }
 }
 
 /** The first thing in a value that JSON would leave out without a word. What has a `toJSON` speaks for itself. */
@@ -145,9 +153,8 @@ function lostIn (value: object | null, path: string): string | undefined {
   // Not Object.keys, which makes an array for each object of each payload.
   for (const key in value) {
     const one = (value as Record<string, unknown>)[key]
-    const isLost = typeof one === 'function' || typeof one === 'symbol'
-    if (isLost && Object.hasOwn(value, key)) return `${path}.${key}, which is a ${typeof one}`
-    const lost = typeof one === 'object' ? lostIn(one, `${path}.${key}`) : undefined
+    if ((typeof one !== 'object' && typeof one !== 'function' && typeof one !== 'symbol') || !Object.hasOwn(value, key)) continue
+    const lost = typeof one === 'object' ? lostIn(one, `${path}.${key}`) : `${path}.${key}, which is a ${typeof one}`
     if (lost !== undefined) return lost
   }
   return undefined

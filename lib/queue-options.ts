@@ -60,7 +60,7 @@ const keep: Check<Keep> = value => {
 }
 const schema: Check<{ payload: unknown }> = value => {
   const { payload } = object('schema', { payload: (one: unknown) => one })(value)
-  if (typeof payload !== 'object' && typeof payload !== 'function') throw wrong('an object with the schema of the payload: { payload: … }', value)
+  if ((typeof payload !== 'object' || payload === null) && typeof payload !== 'function') throw wrong('an object with the schema of the payload: { payload: … }', value)
   return { payload }
 }
 const rate: Check<{ limit: number, per: number }> = value => {
@@ -110,7 +110,7 @@ const enqueueChecks = {
   delay: duration,
   runAt: date,
   // What BullMQ can do.
-  priority: whole(0, 2 ** 21),
+  priority: whole(0, 2 ** 21 - 1),
   key: text,
   keyUntil: oneOf('started', 'finished'),
   retry: ownRetry,

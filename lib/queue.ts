@@ -1,11 +1,12 @@
 import type { FastifyInstance } from 'fastify'
 import type { Attempt } from './attempt.ts'
 import { backoff } from './backoff.ts'
+import { isBooted } from './booted.ts'
 import { invalid, show } from './check.ts'
 import type { Timer } from './clock.ts'
 import { errorCodes } from './errors.ts'
 import type { Reason } from './execution.ts'
-import { Handed, type HandedOf } from './handed.ts'
+import { Handed, isFinal, type HandedOf } from './handed.ts'
 import type { Condition } from './health.ts'
 import { decode, Payloads } from './payload.ts'
 import type { BackgroundQueue, Counts, Enqueued, EnqueueOptions, ListedState, ListOptions, RunPage } from './queue-handle.ts'
@@ -13,12 +14,9 @@ import { clearedState, enqueueOptions, never, listOptions, type CheckedQueueOpti
 import { report } from './report.ts'
 import type { Progress, QueueHandler, RunHandle, RunResult } from './run.ts'
 import type { Surroundings } from './runs.ts'
-import type { ClaimedRun, Settlement, Store, StoreQueue, StoreWorker } from './store.ts'
+import { RELEASE, type ClaimedRun, type Settlement, type Store, type StoreQueue, type StoreWorker } from './store.ts'
 import { Task } from './task.ts'
 import { uuid } from './uuid.ts'
-
-/** After what part of `shutdownTimeout` runs in hand are given back to a store that outlives the process. */
-const RELEASE = 7 / 8
 
 /**
  * A task that runs what it is given.
@@ -45,6 +43,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     super(name, owner, options, surroundings)
     this.#handler = handler
     this.#payloads = new Payloads(name, owner, options.schema, options.maxPayload)
+    // One that is declared late has no onReady to tell that its schema is no good; and nobody would close what it had opened.
+    if (isBooted(owner)) this.prepare()
     this.#store = store.open({ name, clock: surroundings.clock, log: this.log, ...options.open }, this)
   }
 
@@ -59,7 +59,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     this.refuseRemoved('given a payload')
     if (this.#over) throw new errorCodes.FST_BG_CLOSING(`Background queue "${this.name}" takes nothing any more`)
     const options = enqueueOptions(this.name, given)
-    const stored = this.#store.durable ? this.#payloads.encode(payload) : this.#payloads.detach(payload)
+    const stored = this.#payloads.encode(payload)
     if (this.options.schema !== undefined) {
       // Of a copy: a validator may change what it looks at.
       const checked = this.#payloads.validate(decode(stored))
@@ -90,14 +90,15 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   }
 
   override async cancel (runId: string): Promise<void> {
-    const waited = !this.runs.has(runId)
-    this.#found(runId, 'waiting, delayed or active', await this.#store.cancel(runId))
-    if (waited) this.runs.cancelled++
+    this.#found(runId, 'waiting, delayed or active', await this.#cancel(runId))
   }
 
   override async remove (runId?: string): Promise<void> {
-    if (arguments.length === 0) await super.remove()
-    else this.#found(runId, 'known', await this.#store.remove(String(runId)))
+    if (arguments.length === 0) return await super.remove()
+    const id = String(runId)
+    const cancelled = await this.#cancel(id)
+    const removed = await this.#store.remove(id)
+    this.#found(runId, 'known', cancelled || removed)
   }
 
   async clear (state: Exclude<ListedState, 'active'>): Promise<number> {
@@ -154,6 +155,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   override expire (reason: Reason): void {
     this.#close()
     super.expire(reason)
+    // No run is left to end, and so to say that it has stopped.
+    if (!this.active && this.state === 'stopping') this.enter('stopped')
   }
 
   override get down (): boolean { return !this.active }
@@ -162,15 +165,29 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
 
   /** Runs one attempt, for the store. */
   execute (run: ClaimedRun, settle: (settlement: Settlement) => void): void {
-    if (this.options.schema === undefined) this.#attempt(run, run.payload, settle)
-    else void this.#attemptChecked(run, settle)
+    let payload: unknown
+    try {
+      payload = this.options.schema === undefined ? run.payload : this.#payloads.validate(run.payload)
+    } catch (error) {
+      // As before, so after: another attempt would find the same.
+      this.#attempt({ ...run, retry: never }, run.payload, settle, () => { throw error })
+      return
+    }
+    this.#attempt(run, payload, settle)
   }
 
   abort (id: string, why: 'cancelled' | 'lost'): void {
     const what = why === 'cancelled' ? 'the run was cancelled' : 'its lease was lost, and it may run elsewhere'
     if (!this.runs.has(id)) return
-    this.#cancelled.add(id)
+    // One whose lease is lost is not: it goes back, or is elsewhere already.
+    if (why === 'cancelled') this.#cancelled.add(id)
     void this.runs.cancelOne(id, new errorCodes.FST_BG_CANCELLED(this.name, what))
+  }
+
+  pauseChanged (paused: boolean): void {
+    if (this.surroundings.closing) return
+    if (paused) this.enterPaused(this.starting)
+    else if (this.state === 'paused') this.enter(this.#working ? 'running' : 'idle')
   }
 
   crashed (run: ClaimedRun, error: Error): void {
@@ -191,6 +208,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
 
   attemptEnded (attempt: Attempt, result: RunResult, settlement: Settlement): void {
     if (this.#cancelled.size > 0) this.#cancelled.delete(attempt.id)
+    // It ends after all, and has been counted for that.
+    if (this.#over && !this.#store.durable && isFinal(settlement)) this.runs.cancelled--
     const { closing } = this.surroundings
     if (settlement.outcome === 'succeeded') report.runSucceeded(this.log, this.name, attempt, result)
     else if (settlement.outcome !== 'failed') (closing ? report.runCutShort : report.runCancelled)(this.log, this.name, attempt, result)
@@ -213,6 +232,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
 
   protected async begin (): Promise<void> {
     this.#working = true
+    this.resumable = false
     this.enter('running')
     this.#store.work()
     if (this.#store.paused) this.enter('paused')
@@ -227,6 +247,14 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     if (this.surroundings.phase === 'closing' || this.removed) this.#close()
   }
 
+  async #cancel (runId: string): Promise<boolean> {
+    // One in hand is counted when it has ended.
+    const waits = !this.runs.has(runId)
+    const cancelled = await this.#store.cancel(runId)
+    if (cancelled && waits) this.runs.cancelled++
+    return cancelled
+  }
+
   #attempt (run: ClaimedRun, payload: unknown, settle: (settlement: Settlement) => void, handler = this.#handler): void {
     this.runs.launch(new Handed(this, run, payload, handler, this.options.timeout, this.#retryIn(run), settle))
   }
@@ -234,18 +262,6 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   #retryIn ({ attempt, retry }: ClaimedRun): number | undefined {
     const policy = retry ?? this.options.retry
     return policy === undefined || attempt > policy.limit ? undefined : backoff(attempt - 1, policy)
-  }
-
-  async #attemptChecked (run: ClaimedRun, settle: (settlement: Settlement) => void): Promise<void> {
-    let payload: unknown
-    try {
-      payload = await this.#payloads.validate(run.payload)
-    } catch (error) {
-      // As before, so after: another attempt would find the same.
-      this.#attempt({ ...run, retry: never }, run.payload, settle, () => { throw error })
-      return
-    }
-    this.#attempt(run, payload, settle)
   }
 
   /** Takes no more runs, and aborts those in hand. */

@@ -43,7 +43,7 @@ export const report = {
   tickExcluded (log: FastifyBaseLogger, task: string, dueAt: Date): void {
     write(log, 'debug', { task, dueAt }, 'tick skipped: excluded')
   },
-  tickSkipped (log: FastifyBaseLogger, loud: boolean, task: string, dueAt: Date, skipped: number, run: string | undefined): void {
+  tickSkipped (log: FastifyBaseLogger, loud: boolean, task: string, dueAt: Date, skipped: number | undefined, run: string | undefined): void {
     const message = loud ? `${skipped} ticks skipped behind a run that has not ended: does it hang?` : 'tick skipped: the run before it is active'
     write(log, loud ? 'warn' : 'debug', { task, run, dueAt, skipped }, message)
   },
@@ -76,6 +76,19 @@ export const report = {
   },
   stoppedLate (log: FastifyBaseLogger, task: string): void {
     write(log, 'warn', { task }, 'stopped after the shutdown deadline')
+  },
+  storeLost (log: FastifyBaseLogger, err: Error | undefined): void {
+    write(log, 'error', err === undefined ? {} : { err }, 'the store cannot be reached: it is tried again')
+  },
+  storeBack (log: FastifyBaseLogger): void {
+    write(log, 'info', {}, 'the store can be reached again')
+  },
+  storeError (log: FastifyBaseLogger, task: string, err: Error): void {
+    write(log, 'warn', { task, err }, 'the store reports an error')
+  },
+  notPersisted (log: FastifyBaseLogger, snapshots: boolean): void {
+    const what = snapshots ? 'Redis keeps snapshots only: a crash loses the runs of the last minutes' : 'Redis keeps nothing on disk: a restart loses all runs'
+    write(log, 'warn', {}, `${what}. Set "appendonly yes"`)
   },
   shutdownTimeout (log: FastifyBaseLogger, tasks: string[], err: Error): void {
     write(log, 'error', { tasks, err }, 'shutdown deadline passed')

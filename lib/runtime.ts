@@ -73,10 +73,8 @@ export class Runtime implements Surroundings {
 
   /** Takes a task in: it starts and stops with the application from now on. */
   add (task: Task): void {
-    const booted = isBooted(task.owner)
-    if (booted) task.prepare()
     this.tasks.set(task.name, task)
-    if (booted) {
+    if (isBooted(task.owner)) {
       this.#late.add(task)
       void this.#startLate(task)
     } else {

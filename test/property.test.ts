@@ -5,11 +5,10 @@ import FakeTimers from '@sinonjs/fake-timers'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import backgroundTasks, { GiveUp, type BackgroundTask, type Run } from '../lib/index.ts'
-import { Runs } from '../lib/runs.ts'
-import { transitions, type TaskState } from '../lib/states.ts'
-import { Task } from '../lib/task.ts'
+import type { TaskState } from '../lib/states.ts'
 import { START, turns } from './fakes.ts'
 import { deferred, type Deferred } from './helper.ts'
+import { generator, seededRandom, watchProcess, watchTasks, type Seen } from './sequences.ts'
 
 const SEQUENCES = Number(process.env.SEQUENCES ?? 400)
 const LENGTH = 25
@@ -39,9 +38,6 @@ const behaviours = [
   'holds', 'holds', 'holds', 'holds, and returns when aborted', 'hangs',
   'stops itself', 'stops itself meanwhile', 'pauses itself', 'cancels itself', 'removes itself', 'triggers itself', 'restarts itself meanwhile'
 ] as const
-
-/** What has come up in all sequences of a kind. */
-interface Seen { states: Set<TaskState>, outcomes: Set<string>, runs: number }
 
 t.test('a service keeps its promises, whatever is asked and whatever happens', async t => { await holds(t, 'service') })
 t.test('a hosted service does', async t => { await holds(t, 'hosted') })
@@ -327,67 +323,7 @@ function mayReject (error: unknown): boolean {
   return message === 'of the handler' || ('cause' in (error as Error) && cause === undefined)
 }
 
-/** Notes what nobody handles. */
-function watchProcess (broken: string[]): () => void {
-  const events = ['unhandledRejection', 'uncaughtException'] as const
-  const before = events.map(event => process.listeners(event as 'uncaughtException'))
-  const notes = events.map(event => (error: unknown): void => { broken.push(`${event}: ${String(error)}`) })
-  events.forEach((event, i) => {
-    process.removeAllListeners(event)
-    process.on(event, notes[i] as (error: unknown) => void)
-  })
-  return () => {
-    events.forEach((event, i) => {
-      process.off(event, notes[i] as (error: unknown) => void)
-      for (const listener of before[i] ?? []) process.on(event, listener)
-    })
-  }
-}
-
-/** Notes every change of state that the table does not have, and what is recorded of runs. */
-function watchTasks (broken: string[], seen: Seen | undefined): { recorded: string[], restore: () => void } {
-  const recorded: string[] = []
-  const tasks = Task.prototype as unknown as { enter (this: Task, next: TaskState): void }
-  const { enter } = tasks
-  const { record } = Runs.prototype
-  tasks.enter = function (next) {
-    const allowed: readonly TaskState[] = transitions[this.state]
-    if (!allowed.includes(next)) broken.push(`from ${this.state} to ${next}`)
-    seen?.states.add(this.state).add(next)
-    enter.call(this, next)
-  }
-  Runs.prototype.record = function (...given) {
-    recorded.push(given[0])
-    seen?.outcomes.add(given[1].outcome)
-    record.apply(this, given)
-  }
-  return {
-    recorded,
-    restore () {
-      tasks.enter = enter
-      Runs.prototype.record = record
-    }
-  }
-}
-
 function sequence (seed: number): Step[] {
   const random = generator(-seed)
   return Array.from({ length: LENGTH }, () => ({ op: lottery[Math.floor(random() * lottery.length)] as Op, n: random() }))
-}
-
-function seededRandom (seed: number): () => void {
-  const real = Math.random
-  Math.random = generator(~seed)
-  return () => { Math.random = real }
-}
-
-/** Numbers from 0 to 1 that are always the same (mulberry32). */
-function generator (seed: number): () => number {
-  let state = seed * 0x9e3779b9 | 0
-  return () => {
-    state = state + 0x6d2b79f5 | 0
-    let mixed = Math.imul(state ^ state >>> 15, 1 | state)
-    mixed = mixed + Math.imul(mixed ^ mixed >>> 7, 61 | mixed) ^ mixed
-    return ((mixed ^ mixed >>> 14) >>> 0) / 2 ** 32
-  }
 }

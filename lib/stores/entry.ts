@@ -64,7 +64,7 @@ export function recordOf (entry: Entry): QueuedRun {
     enqueuedAt: new Date(enqueuedAt),
     runAt: state === 'delayed' ? dateOf(runAt) : undefined,
     startedAt: dateOf(startedAt),
-    finishedAt: dateOf(finishedAt),
+    finishedAt: state === 'succeeded' || state === 'failed' ? dateOf(finishedAt) : undefined,
     error
   }
 }

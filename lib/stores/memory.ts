@@ -33,6 +33,7 @@ interface Standing {
 
 class MemoryQueue implements StoreQueue {
   readonly durable = false
+  readonly shared: undefined
   readonly #options: OpenOptions
   readonly #worker: StoreWorker
   readonly #maxSize: number
@@ -79,6 +80,8 @@ class MemoryQueue implements StoreQueue {
     if (duplicate !== undefined) return duplicate
     if (this.#size < this.#maxSize && this.#standing.size === 0) return this.#add(run)
     if (this.#options.onFull !== 'wait') throw new errorCodes.FST_BG_QUEUE_FULL(this.#options.name, this.#size)
+    // A request that waited for room would hold up the close.
+    if (this.#closing) throw this.#full()
     return new Promise((resolve, reject) => { this.#standing.add({ run, resolve, reject }) })
   }
 
@@ -146,10 +149,8 @@ class MemoryQueue implements StoreQueue {
   }
 
   async remove (id: string): Promise<boolean> {
-    const cancelled = await this.cancel(id)
     const { succeeded, failed } = this.#kept
-    const kept = succeeded.take(id) ?? failed.take(id)
-    return cancelled || kept !== undefined
+    return (succeeded.take(id) ?? failed.take(id)) !== undefined
   }
 
   async clear (state: Exclude<ListedState, 'active'>): Promise<number> {
@@ -300,10 +301,12 @@ class MemoryQueue implements StoreQueue {
   }
 
   #refuseStanding (): void {
-    for (const { reject } of this.#standing) {
-      reject(new errorCodes.FST_BG_CLOSING(`Background queue "${this.#options.name}" is full, and takes nothing any more`))
-    }
+    for (const { reject } of this.#standing) reject(this.#full())
     this.#standing.clear()
+  }
+
+  #full (): Error {
+    return new errorCodes.FST_BG_CLOSING(`Background queue "${this.#options.name}" is full, and takes nothing any more`)
   }
 
   /** Hands the first run over; false if none waits. */
