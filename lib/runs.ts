@@ -98,7 +98,7 @@ export class Runs implements Ledger {
     // Active before it begins: the handler may ask for a run, or a stop, in its first line.
     this.#active ??= new List()
     this.#active.add(execution)
-    void execution.execute(this)
+    execution.execute(this)
     return execution
   }
 
