@@ -1,12 +1,7 @@
 // What do 10,000 and 100,000 timed tasks cost: memory each, CPU a tick, and the time to stop them all? Each contender in a process of its own.
-import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
-import { section, table } from './report.js'
+import { section, spawnOne, table } from './report.js'
 
 const contenders = ['fastify-background-tasks', 'its clock alone', 'setInterval', 'toad-scheduler', 'croner', 'node-cron']
-const run = promisify(execFile)
-const one = fileURLToPath(new URL('footprint-one.js', import.meta.url))
 
 let text = `## Footprint
 
@@ -19,9 +14,7 @@ for (const count of [10_000, 100_000]) {
   const rows = []
   for (const name of contenders) {
     try {
-      const { stdout } = await run(process.execPath, ['--expose-gc', '--max-old-space-size=8192', one, name, String(count)], { timeout: 300_000, maxBuffer: 2 ** 30 })
-      // What stands before the last line is a contender's own: node-cron warns of each tick that it has missed.
-      const { boot, bytes, cpu, disarmed, stop } = JSON.parse(stdout.trim().split('\n').at(-1))
+      const { boot, bytes, cpu, disarmed, stop } = await spawnOne('footprint-one.js', [name, String(count)])
       rows.push([name, boot.toFixed(0), bytes.toFixed(0), cpu.toFixed(1), disarmed.toFixed(1), stop.toFixed(1)])
     } catch (error) {
       rows.push([name, 'did not finish', '', '', '', String(error.signal ?? error.code)])

@@ -1,4 +1,5 @@
 // One contender of queue.js: prints what it measured as JSON.
+import { randomUUID } from 'node:crypto'
 import BetterQueue from 'better-queue'
 import Bottleneck from 'bottleneck'
 import Fastify from 'fastify'
@@ -8,11 +9,16 @@ import PQueue from 'p-queue'
 import backgroundTasks from 'fastify-background-tasks'
 
 const [, , name, what, given] = process.argv
-const RUNS = { bottleneck: 10_000, 'better-queue': 20_000 }[name] ?? 100_000
+// Enough to last, and no more: the slow ones would take minutes.
+const RUNS = { bottleneck: 2_000, 'better-queue': 10_000 }[name] ?? 100_000
+const BURSTS = { bottleneck: 2, 'better-queue': 3 }[name] ?? 7
 const QUEUED = 1_000_000
-const payload = () => ({ to: 'ada@example.com', n: 1 })
+/** How many come in one turn of the event loop, as requests do. */
+const PORTION = 100
+// Each text is one of its own, as a payload's are.
+const payload = i => ({ to: `ada${i}@example.com`, n: i })
 
-// Each gives `add`, which enqueues a payload and says nothing about when it has run; the handler is called with the payload.
+// Each gives `add`, which enqueues a payload. The handler is called with the payload, in an async function unless the name says callback.
 const contenders = {
   async 'fastify-background-tasks' (handler, concurrency) {
     const app = Fastify()
@@ -21,7 +27,7 @@ const contenders = {
     await app.ready()
     return { add: payload => { queue.enqueue(payload) }, pause: () => queue.pause() }
   },
-  fastq (handler, concurrency) {
+  'fastq, callback' (handler, concurrency) {
     const queue = fastq((payload, done) => { handler(payload); done() }, concurrency)
     return { add: payload => { queue.push(payload) }, pause: () => queue.pause() }
   },
@@ -29,9 +35,14 @@ const contenders = {
     const queue = fastq.promise(async payload => { handler(payload) }, concurrency)
     return { add: payload => { queue.push(payload) }, pause: () => queue.pause() }
   },
+  // What a queue like ours does to each payload besides, written by hand: an id, and copies through JSON.
+  'fastq.promise, ids, copies' (handler, concurrency) {
+    const queue = fastq.promise(async ({ json }) => { handler(JSON.parse(json)) }, concurrency)
+    return { add: payload => { queue.push({ id: randomUUID(), json: JSON.stringify(payload) }) }, pause: () => queue.pause() }
+  },
   'p-limit' (handler, concurrency) {
     const limit = pLimit(concurrency)
-    // It cannot be paused: one that never ends holds the others up.
+    // It cannot be paused: some that never end hold the others up.
     return { add: payload => { limit(async () => { handler(payload) }) }, pause: () => { for (let i = 0; i < concurrency; i++) limit(() => new Promise(() => {})) } }
   },
   'p-queue' (handler, concurrency) {
@@ -48,7 +59,16 @@ const contenders = {
   }
 }
 
-/** Microseconds for a run, from enqueue to the end of its handler, of a burst. */
+const turn = () => new Promise(resolve => { setImmediate(resolve) })
+
+async function addAll (add, count) {
+  for (let i = 0; i < count; i++) {
+    add(payload(i))
+    if (i % PORTION === PORTION - 1) await turn()
+  }
+}
+
+/** Microseconds for a run, from enqueue to the end of its handler: of the clock, and of the processor, which others on the machine disturb less. */
 async function speed (concurrency) {
   let left = RUNS
   let done
@@ -56,17 +76,20 @@ async function speed (concurrency) {
   const burst = async () => {
     left = RUNS
     const ended = new Promise(resolve => { done = resolve })
+    const cpuBefore = process.cpuUsage()
     const began = performance.now()
-    // In portions, as requests come.
-    for (let i = 0; i < RUNS; i++) {
-      add(payload())
-      if (i % 100 === 99) await new Promise(resolve => { setImmediate(resolve) })
-    }
+    await addAll(add, RUNS)
     await ended
-    return (performance.now() - began) * 1_000 / RUNS
+    const wall = (performance.now() - began) * 1_000 / RUNS
+    const { user, system } = process.cpuUsage(cpuBefore)
+    return { wall, cpu: (user + system) / RUNS }
   }
+  // To warm up.
   await burst()
-  return [await burst(), await burst(), await burst()].sort((a, b) => a - b)[1]
+  const bursts = []
+  for (let i = 0; i < BURSTS; i++) bursts.push(await burst())
+  const middle = key => bursts.map(burst => burst[key]).sort((a, b) => a - b)[Math.floor(BURSTS / 2)]
+  return { wall: middle('wall'), cpu: middle('cpu') }
 }
 
 /** Bytes for a run that waits. */
@@ -75,14 +98,12 @@ async function size () {
   globalThis.contender = await contenders[name](() => {}, 1)
   const { add, pause } = globalThis.contender
   await pause()
+  await turn()
   globalThis.gc()
   const before = process.memoryUsage().heapUsed
-  for (let i = 0; i < QUEUED; i++) {
-    add(payload())
-    if (i % 100 === 99) await new Promise(resolve => { setImmediate(resolve) })
-  }
+  await addAll(add, QUEUED)
   globalThis.gc()
-  return (process.memoryUsage().heapUsed - before) / QUEUED
+  return { bytes: (process.memoryUsage().heapUsed - before) / QUEUED }
 }
 
 console.log(JSON.stringify(what === 'speed' ? await speed(Number(given)) : await size()))

@@ -1,6 +1,9 @@
 // Writes a section of docs/benchmarks.md: what was measured stands between two markers, so that each benchmark keeps the others'.
+import { execFile } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 
 const file = new URL('../docs/benchmarks.md', import.meta.url)
 const title = '# Benchmarks\n\nWritten by `npm run bench`. Each table is one run on one machine, side by side: read the ratios, not the digits.\n'
@@ -19,6 +22,14 @@ export function section (name, text) {
 
 export function table (head, rows) {
   return [head, head.map(() => '---'), ...rows].map(row => `| ${row.join(' | ')} |`).join('\n')
+}
+
+/** Runs one contender in a process of its own, and gives what it printed. */
+export async function spawnOne (script, args) {
+  const path = fileURLToPath(new URL(script, import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', '--max-old-space-size=8192', path, ...args], { timeout: 300_000, maxBuffer: 2 ** 30 })
+  // What stands before the last line is a contender's own: node-cron warns of each tick that it has missed.
+  return JSON.parse(stdout.trim().split('\n').at(-1))
 }
 
 export function median (numbers) {

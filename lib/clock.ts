@@ -12,6 +12,12 @@ const EARLY = 2
 /** How far the wall clock may be set back before what waits for it is planned anew. */
 export const SET_BACK = 3_600_000
 
+// As they were when this was loaded. Where a fake clock has put its own in place of the timers and of Date, and not of `performance`,
+// time is what Date says: `performance` runs on while it stands still, and two tasks that are started at once would be apart.
+const { setTimeout: realTimeout, Date: RealDate } = globalThis
+const realNow = performance.now
+const goesByDate = (): boolean => setTimeout !== realTimeout && Date !== RealDate && performance.now === realNow
+
 /** Something that waits for its time. Reusable: it can be set again once it has fired or was cancelled. */
 export interface Alarm extends Entry {
   /** Called when it is due, with the time that counts as now: never before `due`. */
@@ -43,7 +49,10 @@ export class Clock {
   #offset = 0
 
   /** Milliseconds on the timeline that is never set. */
-  now (): number { return this.#byDate === undefined ? performance.now() + this.#shift : Date.now() - this.#byDate }
+  now (): number {
+    if (this.#byDate === undefined && goesByDate()) this.#byDate = Date.now() - performance.now() - this.#shift
+    return this.#byDate === undefined ? performance.now() + this.#shift : Date.now() - this.#byDate
+  }
 
   /** Milliseconds since the epoch. */
   wall (): number { return Date.now() }

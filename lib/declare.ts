@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { ClusterTask } from './cluster.ts'
 import { errorCodes } from './errors.ts'
 import { HostedService } from './hosted.ts'
 import { invalid, show } from './check.ts'
@@ -10,6 +11,7 @@ import type { QueueHandler, TaskHandler } from './run.ts'
 import type { Runtime } from './runtime.ts'
 import { ByCron } from './schedule.ts'
 import { Service } from './service.ts'
+import type { Store } from './store.ts'
 import type { Task } from './task.ts'
 import { TimedTask } from './timed.ts'
 
@@ -48,7 +50,10 @@ function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: 
   checkHandler(where, handler)
   if (isTimed(options)) {
     const checked = timedOptions(where, options, owner, runtime.clock.wall())
-    const task = new TimedTask(name, owner, checked, handler as TaskHandler, runtime)
+    const { cluster } = checked
+    const task = cluster === undefined
+      ? new TimedTask(name, owner, checked, handler as TaskHandler, runtime)
+      : new ClusterTask(name, owner, checked, handler as TaskHandler, runtime, storeOf(runtime, name, cluster))
     const { schedule } = checked
     if (schedule instanceof ByCron && schedule.pattern.eitherDay) report.eitherDay(task.log, name, schedule.pattern.text)
     return task
@@ -62,9 +67,14 @@ function queueOf (runtime: Runtime, owner: FastifyInstance, name: string, given:
   const [options, handler] = given.length < 3 ? [{}, second] : [second, third]
   checkHandler(where, handler)
   const checked = queueOptions(where, options, owner)
-  const store = runtime.stores.get(checked.store ?? (runtime.stores.has('default') ? 'default' : 'memory'))
-  if (store === undefined) throw new errorCodes.FST_BG_UNKNOWN_STORE(name, String(checked.store), [...runtime.stores.keys()].join(', '))
+  const store = storeOf(runtime, name, checked.store ?? (runtime.stores.has('default') ? 'default' : 'memory'))
   return new Queue(name, owner, checked, handler as QueueHandler<never>, runtime, store)
+}
+
+function storeOf (runtime: Runtime, name: string, wanted: string): Store {
+  const store = runtime.stores.get(wanted)
+  if (store === undefined) throw new errorCodes.FST_BG_UNKNOWN_STORE(name, wanted, [...runtime.stores.keys()].join(', '))
+  return store
 }
 
 function checkHandler (where: string, handler: unknown): void {

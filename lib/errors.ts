@@ -86,11 +86,17 @@ export const errorCodes = {
     'The payload for background queue "%s" %s.',
     500
   ),
-  /** A queue names a store that the plugin was not given. */
+  /** A queue or a cluster task names a store that the plugin was not given. */
   FST_BG_UNKNOWN_STORE: createError<'FST_BG_UNKNOWN_STORE', 500, [name: string, store: string, known: string]>(
     'FST_BG_UNKNOWN_STORE',
-    'Background queue "%s" is to use the store "%s", which there is not. There are %s. Pass it when you register the plugin: { stores: { … } }.',
+    '"%s" is to use the store "%s", which there is not. There are: %s. Pass it when you register the plugin: { stores: { … } }.',
     500
+  ),
+  /** The engine behind a store is away, or does not answer. */
+  FST_BG_STORE_UNAVAILABLE: createError<'FST_BG_STORE_UNAVAILABLE', 503, [why: string, cause?: { cause: unknown } | undefined]>(
+    'FST_BG_STORE_UNAVAILABLE',
+    'The store of background runs cannot be reached: %s. It is connected to again by itself: try again later.',
+    503
   ),
   /** There is no such run, or the task was removed. */
   FST_BG_NOT_FOUND: createError<'FST_BG_NOT_FOUND', 404, [what: string]>(
@@ -107,6 +113,7 @@ export const errorCodes = {
  * ```
  */
 export class GiveUp extends Error {
+  /** Always `'GiveUp'`. */
   override readonly name = 'GiveUp'
 }
 

@@ -4,6 +4,7 @@ import { now, soon, type Timer } from './clock.ts'
 import { formatDuration } from './duration.ts'
 import { errorCodes, isGiveUp } from './errors.ts'
 import type { Launch } from './launch.ts'
+import type { Linked } from './list.ts'
 import type { RunResult } from './run.ts'
 import type { Runner } from './runs.ts'
 
@@ -26,7 +27,9 @@ export interface Ledger {
 export const skipped: RunResult = { outcome: 'skipped', value: undefined, error: undefined, duration: 0 }
 
 /** One run: an attempt, and further ones as long as they fail and more are due. An attempt begins only after the one before it has ended. */
-export class Execution {
+export class Execution implements Linked {
+  previous: this | undefined = undefined
+  next: this | undefined = undefined
   readonly launch: Launch
   readonly #of: Runner
   #attempt: Attempt
@@ -80,7 +83,7 @@ export class Execution {
   /** Runs it to its end, and tells `ledger`; never rejects. One function, as each that is async costs every run of a queue half a kilobyte. */
   async execute (ledger: Ledger): Promise<void> {
     const { later = false, after, retry } = this.launch
-    this.#startedAt = this.#of.surroundings.clock.wall()
+    this.#startedAt = this.launch.startedAt ?? this.#of.surroundings.clock.wall()
     const began = retry === undefined ? 0 : now()
     if (later || after !== undefined) await this.#wait(later, after)
     let result: RunResult | undefined
@@ -106,7 +109,7 @@ export class Execution {
       }
     }
     // Asked to end, and past its time limit before: that it rejects is no failure any more.
-    if (result.outcome === 'failed' && this.#reason !== undefined) result.outcome = 'cancelled'
+    if (result.outcome === 'failed' && this.#reason !== undefined && this.#reason.code !== 'FST_BG_TIMEOUT') result.outcome = 'cancelled'
     ledger.ended(this, result)
     this.#result = result
     this.#ended?.resolve(result)

@@ -22,6 +22,7 @@ export class Handed implements Launch {
   readonly id: string
   readonly number: number
   readonly reqId: string | undefined
+  readonly startedAt: number | undefined
   payload: unknown
   readonly timeout: number | undefined
   handler: QueueHandler<never, FastifyInstance>
@@ -33,11 +34,12 @@ export class Handed implements Launch {
   readonly #settle: (settlement: Settlement) => void
   #settlement: Settlement | undefined
 
-  constructor (of: HandedOf, { id, attempt, reqId }: ClaimedRun, payload: unknown, handler: QueueHandler<never, FastifyInstance>, timeout: number | undefined, retryIn: number | undefined, settle: (settlement: Settlement) => void) {
+  constructor (of: HandedOf, { id, attempt, reqId, startedAt }: ClaimedRun, payload: unknown, handler: QueueHandler<never, FastifyInstance>, timeout: number | undefined, retryIn: number | undefined, settle: (settlement: Settlement) => void) {
     this.#of = of
     this.id = id
     this.number = attempt
     this.reqId = reqId
+    this.startedAt = startedAt
     this.payload = payload
     this.handler = handler
     this.timeout = timeout

@@ -20,6 +20,8 @@ export interface Launch {
   readonly parent?: FastifyBaseLogger | undefined
   /** Id of the request that asked for the run, bound in its log. */
   readonly reqId?: string | undefined
+  /** When it began, in milliseconds since the epoch, where somebody has looked: to look takes longer than much else. */
+  readonly startedAt?: number | undefined
   /** Limit of one attempt, in milliseconds. */
   readonly timeout?: number | undefined
   readonly retry?: RetryOptions | undefined

@@ -1,12 +1,12 @@
 import type { FastifyInstance } from 'fastify'
-import { boolean, check, duration, func, invalid, oneOf, period as periodCheck, positiveDuration, show, text, type Elsewhere } from './check.ts'
+import { boolean, check, duration, func, invalid, oneOf, period as periodCheck, positiveDuration, show, text, wrong, type Check, type Elsewhere } from './check.ts'
 import { parseCron, UnknownZone } from './cron.ts'
 import type { Duration } from './duration.ts'
 import type { RetryOptions } from './execution.ts'
 import { givenUp, restart, restarts, retry } from './policies.ts'
 import type { RestartOptions } from './restarts.ts'
 import type { AnyInstance, OnGiveUp, Run, TaskHandler } from './run.ts'
-import { ByCron, Every } from './schedule.ts'
+import { Aligned, ByCron, Every } from './schedule.ts'
 import type { Misfire, TickerOptions } from './ticker.ts'
 
 /** Options of every task. */
@@ -68,8 +68,11 @@ export interface RetryPolicy extends BackoffOptions {
 export interface ServiceTaskOptions extends HandlerOptions {
   /** When the service is started again. Default `'on-failure'`. */
   restart?: RestartWhen | RestartPolicy | undefined
+  /** Of a timed task or a queue: a service has `restart`. */
   retry?: undefined
+  /** Of a timed task. */
   every?: undefined
+  /** Of a timed task. */
   cron?: undefined
 }
 
@@ -104,6 +107,7 @@ export type HostedServiceOptions<Server = AnyInstance> = TaskOptions & StartTime
 export interface TimedTaskOptions extends HandlerOptions {
   /** Further attempts of a run that failed: how many, or how. Default `0`. */
   retry?: number | RetryPolicy | undefined
+  /** Of a service: a timed task has `retry`. */
   restart?: undefined
   /** Also run once at the start. Default `false`. */
   immediate?: boolean | undefined
@@ -121,13 +125,20 @@ export interface TimedTaskOptions extends HandlerOptions {
   jitter?: Duration | undefined
   /** Ticks to leave out, such as holidays: return `true` for those. When it throws, that tick is a failed run. */
   exclude?: ((due: Date) => boolean) | undefined
+  /**
+   * `true`, or the name of a store: each tick runs in one of the processes that share the store, whichever is free first. `every` is counted
+   * from the epoch then, and `cron` needs its `timezone`. Default `false`: each process runs every tick.
+   */
+  cluster?: boolean | string | undefined
 }
 
 /** A task that runs every so often. */
 export interface PeriodicTaskOptions extends TimedTaskOptions {
   /** The period, 1 ms or more. Ticks stand on a fixed grid from the moment the task starts; a slow run never shifts it. */
   every: Duration
+  /** In place of `every`. */
   cron?: undefined
+  /** Goes with `cron`. */
   timezone?: undefined
 }
 
@@ -137,6 +148,7 @@ export interface CronTaskOptions extends TimedTaskOptions {
   cron: string
   /** The IANA zone of the wall times, such as `'Europe/Berlin'`. Default: that of the process. */
   timezone?: string | undefined
+  /** In place of `cron`. */
   every?: undefined
 }
 
@@ -149,15 +161,20 @@ export interface SharedHandlerOptions extends SharedOptions { timeout: number | 
 export interface ServiceOptions extends SharedHandlerOptions { restart: RestartOptions }
 export type HostedOptions = SharedOptions & { start: TaskHandler | undefined, stop: TaskHandler | undefined, startTimeout: number }
 
-export type TimedOptions = SharedHandlerOptions & TickerOptions & { immediate: boolean, overlap: Overlap, retry: RetryOptions | undefined }
+export type TimedOptions = SharedHandlerOptions & TickerOptions & { immediate: boolean, overlap: Overlap, retry: RetryOptions | undefined, cluster: string | undefined }
 
 /** What only a queue takes; queue-options.ts has their checks. */
 export const queueKeys = ['schema', 'store', 'concurrency', 'maxSize', 'onFull', 'rate', 'maxPayload', 'keep'] as const
 
-export const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
+const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
 const hostedChecks = { ...sharedChecks, start: func<TaskHandler>, stop: func<TaskHandler>, startTimeout: positiveDuration }
 export const handlerChecks = { ...sharedChecks, timeout: positiveDuration, onGiveUp: givenUp }
 const serviceChecks = { ...handlerChecks, restart }
+const cluster: Check<string | undefined> = value => {
+  if (typeof value === 'boolean') return value ? 'default' : undefined
+  if (typeof value !== 'string' || value === '') throw wrong('true, false, or the name of a store', value)
+  return value
+}
 const timedChecks = {
   ...handlerChecks,
   retry,
@@ -168,7 +185,8 @@ const timedChecks = {
   overlap: oneOf('skip', 'wait', 'allow'),
   misfire: oneOf('skip', 'once', 'all'),
   jitter: duration,
-  exclude: func<(due: Date) => boolean>
+  exclude: func<(due: Date) => boolean>,
+  cluster
 }
 /** The keys of all kinds, and what to say of one that is of another kind. */
 export const elsewhere: Elsewhere = {
@@ -193,12 +211,17 @@ export function isTimed (given: unknown): boolean {
 
 /** Checks the options of a timed task. Throws `FST_BG_INVALID_OPTION`. */
 export function timedOptions (where: string, given: unknown, owner: FastifyInstance, now: number): TimedOptions {
-  const { every = 0, cron, timezone, ...options } = check(where, given, timedChecks, elsewhere)
+  const { every = 0, cron, timezone, cluster, ...options } = check(where, given, timedChecks, elsewhere)
   if (every > 0 && cron !== undefined) throw invalid(`${where}: "every" and "cron" exclude each other. Pass one of them.`)
   if (timezone !== undefined && cron === undefined) throw invalid(`${where}: "timezone" goes with "cron"; a period has none.`)
+  if (cluster !== undefined && cron !== undefined && timezone === undefined) {
+    throw invalid(`${where}: a cluster task must name its "timezone", as the processes that share it may be in several. Pass one, such as 'UTC'.`)
+  }
+  if (cluster !== undefined && options.immediate === true) throw invalid(`${where}: "immediate" and "cluster" exclude each other: each process starts at a time of its own. Leave one out.`)
   checkLevel(where, options.logLevel, owner)
   return alike({
     ...defaults,
+    cluster,
     timeout: undefined,
     onGiveUp: 'log',
     retry: undefined,
@@ -208,7 +231,7 @@ export function timedOptions (where: string, given: unknown, owner: FastifyInsta
     jitter: 0,
     exclude: undefined,
     ...options,
-    schedule: cron === undefined ? everyOption(every) : cronOption(where, cron, timezone, now)
+    schedule: cron !== undefined ? cronOption(where, cron, timezone, now) : cluster === undefined ? everyOption(every) : new Aligned(every)
   })
 }
 

@@ -1,8 +1,10 @@
 import buildAjv from '@fastify/ajv-compiler'
 import type { FastifyInstance, FastifySchemaCompiler } from 'fastify'
 import { invalid, show } from './check.ts'
+import { copyOf } from './copy.ts'
 import { errorCodes } from './errors.ts'
 import { toError } from './report.ts'
+import type { Stored } from './store.ts'
 
 /** What a validator compiler makes of a schema: Fastify's own protocol. */
 interface Validate {
@@ -41,12 +43,14 @@ export class Payloads {
     }
   }
 
-  /** The payload as it is stored: JSON text, or undefined for none. Throws `FST_BG_INVALID_PAYLOAD`. */
-  encode (payload: unknown): string | undefined {
+  /** The payload as it is stored. Throws `FST_BG_INVALID_PAYLOAD`. */
+  detach (payload: unknown): Stored {
     if (payload === undefined) return undefined
     let json: string | undefined
     let lost: string | undefined
     try {
+      const copy = typeof payload === 'object' && payload !== null ? copyOf(payload, this.#maxBytes) : undefined
+      if (copy !== undefined) return copy
       json = JSON.stringify(payload)
       lost = typeof payload === 'object' ? lostIn(payload, 'payload') : json === undefined ? show(payload) : undefined
     } catch (error) {
@@ -99,6 +103,12 @@ export class Payloads {
   #refused (why: string, options?: { cause: unknown }): Error {
     return options === undefined ? new errorCodes.FST_BG_INVALID_PAYLOAD(this.#name, why) : new errorCodes.FST_BG_INVALID_PAYLOAD(this.#name, why, options)
   }
+}
+
+/** A payload of its own, of what was stored. */
+export function decode (stored: Stored): unknown {
+  if (typeof stored === 'object') return copyOf(stored)
+  return stored === undefined ? undefined : JSON.parse(stored)
 }
 
 /** By the compiler of the owner, or else as Fastify does by default. */

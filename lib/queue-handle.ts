@@ -52,7 +52,7 @@ export interface EnqueueOptions {
   delay?: Duration | undefined
   /** Or when it may run. One that is past runs now. */
   runAt?: Date | undefined
-  /** From 0 to 2,097,152: the lower number runs first. Default `0`. First in, first out within one. */
+  /** From 0 to 2,097,151: the lower number runs first. Default `0`. First in, first out within one. */
   priority?: number | undefined
   /** At most one run with that key waits or runs; a second `enqueue` gives the first's id, with `duplicate: true`. */
   key?: string | undefined

@@ -113,7 +113,7 @@ const enqueueChecks = {
   delay: duration,
   runAt: date,
   // What BullMQ can do.
-  priority: whole(0, 2 ** 21),
+  priority: whole(0, 2 ** 21 - 1),
   key: text,
   keyUntil: oneOf('started', 'finished'),
   retry: ownRetry,

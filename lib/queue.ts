@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify'
-import { randomUUID } from 'node:crypto'
 import type { Attempt } from './attempt.ts'
 import { backoff } from './backoff.ts'
 import { isBooted } from './booted.ts'
@@ -9,17 +8,15 @@ import { errorCodes } from './errors.ts'
 import type { Reason } from './execution.ts'
 import { Handed, isFinal, type HandedOf } from './handed.ts'
 import type { Condition } from './health.ts'
-import { Payloads } from './payload.ts'
+import { decode, Payloads } from './payload.ts'
 import type { BackgroundQueue, Counts, Enqueued, EnqueueOptions, ListedState, ListOptions, RunPage } from './queue-handle.ts'
 import { clearedState, enqueueOptions, never, listOptions, type CheckedQueueOptions } from './queue-options.ts'
 import { report } from './report.ts'
 import type { Progress, QueueHandler, RunHandle, RunResult } from './run.ts'
 import type { Surroundings } from './runs.ts'
-import type { ClaimedRun, Settlement, Store, StoreQueue, StoreWorker } from './store.ts'
+import { RELEASE, type ClaimedRun, type Settlement, type Store, type StoreQueue, type StoreWorker } from './store.ts'
 import { Task } from './task.ts'
-
-/** After what part of `shutdownTimeout` runs in hand are given back to a store that outlives the process. */
-const RELEASE = 7 / 8
+import { uuid } from './uuid.ts'
 
 /**
  * A task that runs what it is given.
@@ -62,13 +59,13 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     this.refuseRemoved('given a payload')
     if (this.#over) throw new errorCodes.FST_BG_CLOSING(`Background queue "${this.name}" takes nothing any more`)
     const options = enqueueOptions(this.name, given)
-    const json = this.#payloads.encode(payload)
+    const stored = this.#payloads.detach(payload)
     if (this.options.schema !== undefined) {
       // Of a copy: a validator may change what it looks at.
-      const checked = this.#payloads.validate(json === undefined ? undefined : JSON.parse(json))
+      const checked = this.#payloads.validate(decode(stored))
       if (checked instanceof Promise) await checked
     }
-    const enqueued = this.#store.enqueue({ id: flat(randomUUID()), payload: json, options })
+    const enqueued = this.#store.enqueue({ id: uuid(), payload: stored, options })
     return enqueued instanceof Promise ? await enqueued : enqueued
   }
 
@@ -182,8 +179,15 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   abort (id: string, why: 'cancelled' | 'lost'): void {
     const what = why === 'cancelled' ? 'the run was cancelled' : 'its lease was lost, and it may run elsewhere'
     if (!this.runs.has(id)) return
-    this.#cancelled.add(id)
+    // One whose lease is lost is not: it goes back, or is elsewhere already.
+    if (why === 'cancelled') this.#cancelled.add(id)
     void this.runs.cancelOne(id, new errorCodes.FST_BG_CANCELLED(this.name, what))
+  }
+
+  pauseChanged (paused: boolean): void {
+    if (this.surroundings.closing) return
+    if (paused) this.enterPaused(this.starting)
+    else if (this.state === 'paused') this.enter(this.#working ? 'running' : 'idle')
   }
 
   crashed (run: ClaimedRun, error: Error): void {
@@ -203,7 +207,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   }
 
   attemptEnded (attempt: Attempt, result: RunResult, settlement: Settlement): void {
-    this.#cancelled.delete(attempt.id)
+    if (this.#cancelled.size > 0) this.#cancelled.delete(attempt.id)
     // It ends after all, and has been counted for that.
     if (this.#over && !this.#store.durable && isFinal(settlement)) this.runs.cancelled--
     const { closing } = this.surroundings
@@ -284,10 +288,4 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   #found (runId: unknown, what: string, found: boolean): void {
     if (!found) throw new errorCodes.FST_BG_NOT_FOUND(`Background queue "${this.name}" has no run ${show(runId)} that is ${what}.`)
   }
-}
-
-/** The same text in one piece: V8 keeps that of `randomUUID` as a tree of its pieces, which takes 500 bytes more. */
-function flat (id: string): string {
-  id.charCodeAt(0)
-  return id
 }

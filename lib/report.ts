@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { inspect } from 'node:util'
 import type { Attempt } from './attempt.ts'
+import type { RunRecord } from './handle.ts'
 import type { StoredError } from './queue-handle.ts'
 import type { RunResult } from './run.ts'
 
@@ -38,12 +39,12 @@ export const report = {
     if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number }, 'run started')
   },
   left (log: FastifyBaseLogger, task: string, count: number): void {
-    write(log, 'warn', { task, count }, `${count} ${count === 1 ? 'run is' : 'runs are'} cancelled: the queue ends before they could run`)
+    write(log, 'warn', { task, count }, count === 1 ? '1 run is cancelled: the queue ends before it could run' : `${count} runs are cancelled: the queue ends before they could run`)
   },
   tickExcluded (log: FastifyBaseLogger, task: string, dueAt: Date): void {
     write(log, 'debug', { task, dueAt }, 'tick skipped: excluded')
   },
-  tickSkipped (log: FastifyBaseLogger, loud: boolean, task: string, dueAt: Date, skipped: number, run: string | undefined): void {
+  tickSkipped (log: FastifyBaseLogger, loud: boolean, task: string, dueAt: Date, skipped: number | undefined, run: string | undefined): void {
     const message = loud ? `${skipped} ticks skipped behind a run that has not ended: does it hang?` : 'tick skipped: the run before it is active'
     write(log, loud ? 'warn' : 'debug', { task, run, dueAt, skipped }, message)
   },
@@ -68,14 +69,27 @@ export const report = {
   onGiveUpFailed (log: FastifyBaseLogger, task: string, err: unknown): void {
     write(log, 'error', { task, err }, 'onGiveUp failed')
   },
-  stopTimeout (log: FastifyBaseLogger, task: string, waited: string): void {
-    write(log, 'error', { task }, `still runs ${waited} after it was told to stop: stop() waits no longer`)
+  stopTimeout (log: FastifyBaseLogger, task: string, attempt: Attempt | undefined, waited: string): void {
+    write(log, 'error', { task, run: attempt?.id, attempt: attempt?.number }, `still runs ${waited} after it was told to stop: stop() waits no longer`)
   },
-  startFailed (log: FastifyBaseLogger, task: string, err: unknown): void {
-    write(log, 'error', { task, err }, 'start failed')
+  startFailed (log: FastifyBaseLogger, task: string, attempt: Attempt | undefined, duration: number, err: unknown): void {
+    write(log, 'error', { task, run: attempt?.id, attempt: attempt?.number, duration: Math.round(duration), err }, 'start failed')
   },
-  stoppedLate (log: FastifyBaseLogger, task: string): void {
-    write(log, 'warn', { task }, 'stopped after the shutdown deadline')
+  stoppedLate (log: FastifyBaseLogger, task: string, last: RunRecord | undefined): void {
+    write(log, 'warn', { task, run: last?.id, duration: last && Math.round(last.duration) }, 'stopped after the shutdown deadline')
+  },
+  storeLost (log: FastifyBaseLogger, err: Error | undefined): void {
+    write(log, 'error', err === undefined ? {} : { err }, 'the store cannot be reached: it is tried again')
+  },
+  storeBack (log: FastifyBaseLogger): void {
+    write(log, 'info', {}, 'the store can be reached again')
+  },
+  storeError (log: FastifyBaseLogger, task: string, err: Error): void {
+    write(log, 'warn', { task, err }, 'the store reports an error')
+  },
+  notPersisted (log: FastifyBaseLogger, snapshots: boolean): void {
+    const what = snapshots ? 'Redis keeps snapshots only: a crash loses the runs of the last minutes' : 'Redis keeps nothing on disk: a restart loses all runs'
+    write(log, 'warn', {}, `${what}. Set "appendonly yes"`)
   },
   shutdownTimeout (log: FastifyBaseLogger, tasks: string[], err: Error): void {
     write(log, 'error', { tasks, err }, 'shutdown deadline passed')
@@ -111,9 +125,9 @@ function lineOf (task: string, attempt: Attempt, { duration }: RunResult): objec
   return { task, run: attempt.id, attempt: attempt.number, duration: Math.round(duration) }
 }
 
-/** Whether a line would be written. Where a logger cannot tell, one whose method is that of `silent` writes nothing: `logger: false`. */
+/** Whether a line would be written. Where a logger cannot tell, one whose method is that of `silent` writes nothing, nor does a `noop`: `logger: false`. */
 function enabled (log: FastifyBaseLogger & { isLevelEnabled?: (level: Level) => boolean }, level: Level): boolean {
-  return log.isLevelEnabled?.(level) ?? log[level] !== log.silent
+  return log.isLevelEnabled?.(level) ?? (log[level] !== log.silent && log[level].name !== 'noop')
 }
 
 /** Logs without ever throwing: a line must not become a failure of the run that it is about. */

@@ -6,6 +6,7 @@ import { errorCodes } from './errors.ts'
 import { Execution, type Ledger, type Reason } from './execution.ts'
 import type { RunRecord, TaskKind } from './handle.ts'
 import type { Launch } from './launch.ts'
+import { List } from './list.ts'
 import type { OnGiveUp, OnRun, RunResult } from './run.ts'
 
 /** What a task is told of the server it lives in. */
@@ -55,9 +56,10 @@ export class Runs implements Ledger {
   cancelled = 0
   skipped = 0
   readonly #of: Runner
-  #active: Set<Execution> | undefined
-  /** The oldest first. */
+  #active: List<Execution> | undefined
+  /** The last ones, in a ring: to shift a list costs ten times as much. */
   #history: Remembered[] | undefined
+  #recorded = 0
   #grace: Timer | undefined
 
   constructor (of: Runner) {
@@ -68,15 +70,18 @@ export class Runs implements Ledger {
 
   /** The one that has been active for longest. */
   get oldest (): Execution | undefined {
-    return this.#active?.values().next().value
+    return this.#active?.first
   }
 
+  /** What those that are active are called. */
+  get names (): string[] { return [...new Set([...this.#active ?? []].map(({ attempt }) => attempt.task))] }
+
   /** Those that have ended, the newest first. */
-  get history (): RunRecord[] { return this.#history?.map(recordOf).reverse() ?? [] }
+  get history (): RunRecord[] { return this.#remembered.map(recordOf).reverse() }
 
   /** The last one that has ended, and was not skipped. */
   get newest (): RunRecord | undefined {
-    const last = this.#history?.findLast(({ outcome }) => outcome !== 'skipped')
+    const last = this.#remembered.findLast(({ outcome }) => outcome !== 'skipped')
     return last && recordOf(last)
   }
 
@@ -94,7 +99,7 @@ export class Runs implements Ledger {
     const execution = new Execution(this.#of, launch)
     if (launch.last === true && deadline.passed) execution.abort(new errorCodes.FST_BG_SHUTDOWN())
     // Active before it begins: the handler may ask for a run, or a stop, in its first line.
-    this.#active ??= new Set()
+    this.#active ??= new List()
     this.#active.add(execution)
     void execution.execute(this)
     return execution
@@ -102,7 +107,7 @@ export class Runs implements Ledger {
 
   ended (execution: Execution, result: RunResult): void {
     const { launch, attempt, startedAt } = execution
-    this.#active?.delete(execution)
+    this.#active?.remove(execution)
     if (this.size === 0) this.#forgetGrace()
     if (launch.isFinal === undefined || launch.isFinal(result)) this.record(attempt.id, result, startedAt, launch.dueAt)
     launch.settled(attempt, result)
@@ -113,8 +118,7 @@ export class Runs implements Ledger {
   record (id: string, { outcome, duration, error }: RunResult, startedAt: number, dueAt: Date | undefined): void {
     this[outcome]++
     this.#history ??= []
-    this.#history.push({ id, outcome, dueAt, startedAt, duration, error })
-    if (this.#history.length > REMEMBERED) this.#history.shift()
+    this.#history[this.#recorded++ % REMEMBERED] = { id, outcome, dueAt, startedAt, duration, error }
   }
 
   /** Whether a run of that id is active. */
@@ -154,9 +158,17 @@ export class Runs implements Ledger {
     await Promise.all([...this.#active ?? []].map(({ ended }) => ended))
   }
 
+  /** The oldest first. */
+  get #remembered (): Remembered[] {
+    const history = this.#history ?? []
+    const oldest = this.#recorded % REMEMBERED
+    return [...history.slice(oldest), ...history.slice(0, oldest)]
+  }
+
   #abort (reason: Reason, lastToo: boolean): void {
     this.#forgetGrace()
-    for (const execution of this.#active ?? []) {
+    // Of a copy: who hears of it may begin a run, and that may end at once.
+    for (const execution of [...this.#active ?? []]) {
       if (execution.launch.last !== true || lastToo) execution.abort(reason)
     }
   }

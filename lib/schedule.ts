@@ -41,6 +41,20 @@ export class Every implements Schedule {
   }
 }
 
+/** A tick each `period` milliseconds of the wall clock, counted from the epoch: the same for all processes, whenever they started. */
+export class Aligned implements Schedule {
+  readonly wall = true
+  readonly looks = 200_000
+  readonly #grid: Every
+
+  constructor (period: number) {
+    this.#grid = new Every(period)
+  }
+
+  next (time: number): number { return this.#grid.next(time, 0) }
+  previous (time: number): number | undefined { return this.#grid.previous(time, 0) }
+}
+
 /** Ticks at the wall times of a cron expression. */
 export class ByCron implements Schedule {
   readonly wall = true

@@ -5,6 +5,9 @@ import type { RetryOptions } from './execution.ts'
 import type { Counts, Enqueued, ListedState, QueuedRun, StoredError } from './queue-handle.ts'
 import type { Progress } from './run.ts'
 
+/** After what part of `shutdownTimeout` runs in hand are given back to a store that outlives the process. */
+export const RELEASE: number = 7 / 8
+
 /**
  * Where runs of queues wait: in memory, or in an engine behind an adapter. This file is the contract between a queue and its
  * store; `test/conformance.ts` is its other half, and every store must pass it.
@@ -36,6 +39,8 @@ export interface OpenOptions {
   rate: { limit: number, per: number } | undefined
   /** Which ended runs are kept; what is undefined is the store's to decide. */
   keep: { succeeded: Keep, failed: Keep }
+  /** Whether one run at a time is in hand in all processes together, or as many as there may be; undefined where that is not the queue's business. */
+  exclusive?: boolean | undefined
   /** The time that the store goes by, as far as it is the store's. */
   clock: Clock
   /** Where it tells what befalls the engine. */
@@ -54,16 +59,21 @@ export interface StoreWorker {
   execute (run: ClaimedRun, settle: (settlement: Settlement) => void): void
   /** Aborts a run that is in hand: somebody has cancelled it, or its lease is lost and another process may run it. */
   abort (id: string, why: 'cancelled' | 'lost'): void
+  /** Somebody else has paused the queue, or resumed it. */
+  pauseChanged (paused: boolean): void
   /** Logs and counts a run that the store has failed for good, as processes keep dying under it. */
   crashed (run: ClaimedRun, error: Error): void
 }
 
+/** A payload as it is stored: JSON text, or plain data that JSON can carry and that is nobody else's (`decode` copies it); undefined for none. */
+export type Stored = string | object | undefined
+
 /** A run as it is enqueued. */
 export interface NewRun {
-  /** A UUID of ours. The engine uses it as the job's id. */
+  /** The engine uses it as the job's id: a UUID of ours, or of a cluster task its name and the time of the tick. */
   id: string
-  /** JSON text, of which every attempt is given a copy of its own; undefined for no payload. */
-  payload: string | undefined
+  /** Of which every attempt is given a copy of its own. */
+  payload: Stored
   /** One object for many runs: not to be changed. */
   options: Readonly<RunOptions>
 }
@@ -93,6 +103,8 @@ export interface ClaimedRun {
   attempt: number
   retry: RetryOptions | undefined
   reqId: string | undefined
+  /** When it was handed over, in milliseconds since the epoch, where the store has looked. */
+  startedAt?: number | undefined
 }
 
 /**
@@ -107,10 +119,19 @@ export type Settlement =
   | { outcome: 'succeeded' | 'cancelled' | 'interrupted' }
   | { outcome: 'failed', error: StoredError, retryIn: number | undefined }
 
+/** Numbers that all processes which share a queue keep together, each under a name. */
+export interface Shared {
+  recall (name: string): Promise<number | undefined>
+  /** Sets it, unless it is as high already. */
+  raise (name: string, value: number): Promise<void>
+}
+
 /** A queue in its store. What takes an id resolves to whether there was such a run. */
 export interface StoreQueue {
   /** Whether its runs outlive the process. If so, it hands over nothing once the application closes; if not, what waits is finished within `grace`. */
   readonly durable: boolean
+  /** What a cluster task needs, besides that a run with an id that is known is not taken in again; undefined where processes share nothing. */
+  readonly shared: Shared | undefined
   /** Whether it hands over nothing, in no process, until `resume`. */
   readonly paused: boolean
   /** Whether the store can be reached, and how full the queue is. */

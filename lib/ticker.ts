@@ -26,7 +26,7 @@ export interface TickerListener {
 }
 
 /** A tick later than this was missed. */
-const LATE = 1_000
+export const LATE = 1_000
 /** How many missed ticks are counted, and how many are run one by one. */
 const COUNTED = 1_000
 export const RUN = 100
@@ -71,9 +71,13 @@ export class Ticker implements Alarm {
     this.#listener = listener
   }
 
-  /** Ticks from now on. */
-  start (): void {
+  /** Ticks from now on; or from an earlier time, as if it had stood still since: what was due meanwhile was missed. */
+  start (since?: number): void {
     const now = this.#now()
+    if (since !== undefined && since < now) {
+      this.#plan(this.#next(since))
+      return
+    }
     // Set back by up to an hour, the wall clock comes a second time by what has fired.
     this.#plan(this.#next(this.#options.schedule.wall && this.#rung - now <= SET_BACK ? Math.max(now, this.#rung) : now))
   }

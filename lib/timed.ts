@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { randomUUID } from 'node:crypto'
 import type { Attempt } from './attempt.ts'
+import { errorCodes } from './errors.ts'
 import { skipped, type Reason } from './execution.ts'
 import { IN_A_ROW, OVERDUE, type Condition } from './health.ts'
 import type { TimedOptions } from './options.ts'
@@ -11,10 +12,10 @@ import { Task } from './task.ts'
 import { RUN, Ticker, type TickerListener } from './ticker.ts'
 
 /** A run that is wanted: by a tick, or by `trigger`. */
-interface Wanted {
+export interface Wanted {
   dueAt: Date
   missed: number
-  /** Of a trigger: what its handle waits for. */
+  /** Of a trigger, or of a run that a store has handed over: who waits for its end. */
   handle?: { id: string, settle: (result: RunResult) => void }
 }
 
@@ -27,7 +28,7 @@ interface Wanted {
 export class TimedTask extends Task implements TickerListener {
   declare readonly options: TimedOptions
   readonly #handler: TaskHandler
-  #ticker: Ticker | undefined
+  protected ticker: Ticker | undefined
   #pending: Wanted | undefined
   #backlog: Date[] | undefined
   /** How many ticks have been skipped behind the run that is active. */
@@ -40,17 +41,17 @@ export class TimedTask extends Task implements TickerListener {
 
   get kind (): 'timed' { return 'timed' }
 
-  override get nextRunAt (): Date | undefined { return this.state === 'paused' ? undefined : this.#ticker?.nextAt }
+  override get nextRunAt (): Date | undefined { return this.state === 'paused' ? undefined : this.ticker?.nextAt }
 
   override nextRuns (count: number): Date[] {
     const checked = super.nextRuns(count)
-    return this.#ticker === undefined || this.state === 'paused' ? checked : this.#ticker.next(count)
+    return this.ticker === undefined || this.state === 'paused' ? checked : this.ticker.next(count)
   }
 
   override trigger (): RunHandle {
     this.refuse('triggered')
     return this.handle((id, settle) => {
-      this.#want({ dueAt: new Date(this.surroundings.clock.wall()), missed: 0, handle: { id, settle } }, true)
+      this.want({ dueAt: new Date(this.surroundings.clock.wall()), missed: 0, handle: { id, settle } }, true)
     })
   }
 
@@ -59,7 +60,7 @@ export class TimedTask extends Task implements TickerListener {
     return this.ask('pause', async () => {
       if (this.surroundings.closing) return
       if (!this.enterPaused(starting)) return
-      this.#ticker?.stop()
+      this.tickOff()
       this.#drop()
     })
   }
@@ -68,28 +69,34 @@ export class TimedTask extends Task implements TickerListener {
     return this.ask('resume', async () => {
       if (this.state !== 'paused' || this.surroundings.closing) return
       this.enter(this.active ? 'running' : 'idle')
-      if (this.#ticker !== undefined) this.#ticker.start()
+      if (this.ticker !== undefined) this.tickOn(this.ticker, true)
       else if (this.resumable) await this.begin()
       this.resumable = false
     })
   }
 
+  override async cancel (runId: string): Promise<void> {
+    const { handle } = this.#pending ?? {}
+    if (handle === undefined || handle.id !== runId) await super.cancel(runId)
+    else this.#dropPending(new errorCodes.FST_BG_CANCELLED(this.name, 'the run was cancelled'))
+  }
+
   override shutDown (reason: Reason, grace: number): void {
-    this.#ticker?.stop()
-    this.#ticker = undefined
+    this.tickOff()
+    this.ticker = undefined
     this.#drop(reason)
     super.shutDown(reason, grace)
   }
 
   tick (dueAt: Date, missed: number): void {
-    this.#want({ dueAt, missed }, false)
+    this.want({ dueAt, missed }, false)
   }
 
   catchUp (dueAts: Date[]): void {
     if (this.options.overlap === 'allow') {
       for (const dueAt of dueAts) {
         // The one before may have stopped or paused the task in its first line.
-        if (this.live && this.state !== 'paused') this.#run({ dueAt, missed: 0 }, false)
+        if (this.live && this.state !== 'paused') this.run({ dueAt, missed: 0 }, false)
       }
     } else {
       this.#backlog = [...this.#backlog ?? [], ...dueAts].slice(-RUN)
@@ -103,7 +110,7 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   excludeFailed (dueAt: Date, error: unknown): void {
-    this.#run({ dueAt, missed: 0 }, false, () => { throw error }, { timeout: undefined, retry: undefined })
+    this.run({ dueAt, missed: 0 }, false, () => { throw error }, { timeout: undefined, retry: undefined })
   }
 
   protected override * conditions (): Iterable<Condition> {
@@ -118,29 +125,38 @@ export class TimedTask extends Task implements TickerListener {
   /** `overlap` sees to runs that are active, such as a triggered one. */
   protected override get exclusive (): boolean { return false }
 
-  protected get live (): boolean { return this.#ticker !== undefined }
+  protected get live (): boolean { return this.ticker !== undefined }
 
   protected async begin (): Promise<void> {
     const { scheduleClock: clock } = this.surroundings
-    this.#ticker = new Ticker(clock, this.options, this)
+    this.ticker = new Ticker(clock, this.options, this)
     // A run that was triggered before may be active.
     const state = this.active ? 'running' : 'idle'
     if (this.state !== state) this.enter(state)
-    this.#ticker.start()
-    if (this.options.exclude !== undefined && this.#ticker.nextAt === undefined) report.allExcluded(this.log, this.name)
-    if (this.options.immediate) this.#want({ dueAt: new Date(clock.wall()), missed: 0 }, true)
+    this.tickOn(this.ticker, false)
+    if (this.options.exclude !== undefined && this.ticker.nextAt === undefined) report.allExcluded(this.log, this.name)
+    if (this.options.immediate) this.want({ dueAt: new Date(clock.wall()), missed: 0 }, true)
+  }
+
+  /** Ticks from now on. */
+  protected tickOn (ticker: Ticker, _resumed: boolean): void {
+    ticker.start()
+  }
+
+  protected tickOff (): void {
+    this.ticker?.stop()
   }
 
   protected async finish (): Promise<undefined> {}
 
-  #want (wanted: Wanted, later: boolean): void {
+  protected want (wanted: Wanted, later: boolean): void {
     const { overlap } = this.options
-    if (!this.active || overlap === 'allow') this.#run(wanted, later)
+    if (!this.active || overlap === 'allow') this.run(wanted, later)
     else if (overlap === 'wait' && this.#pending === undefined) this.#pending = wanted
-    else this.#skip(wanted)
+    else this.skipTick(wanted)
   }
 
-  #run ({ dueAt, missed, handle }: Wanted, later: boolean, handler = this.#handler, { timeout, retry }: Pick<TimedOptions, 'timeout' | 'retry'> = this.options): void {
+  protected run ({ dueAt, missed, handle }: Wanted, later: boolean, handler = this.#handler, { timeout, retry }: Pick<TimedOptions, 'timeout' | 'retry'> = this.options): void {
     if (this.state === 'idle' || this.state === 'backoff') this.enter('running')
     this.runs.launch({
       handler,
@@ -176,21 +192,31 @@ export class TimedTask extends Task implements TickerListener {
     const dueAt = this.#backlog?.shift()
     const wanted = dueAt === undefined ? this.#pending : { dueAt, missed: 0 }
     if (wanted === this.#pending) this.#pending = undefined
-    if (wanted !== undefined) this.#run(wanted, false)
+    if (wanted !== undefined) this.run(wanted, false)
   }
 
-  #skip ({ dueAt, handle }: Wanted): void {
-    this.#skips++
+  protected skipTick ({ dueAt, handle }: Wanted): void {
     this.runs.record(handle?.id ?? randomUUID(), skipped, this.surroundings.clock.wall(), dueAt)
+    if (this.active) this.countSkip(dueAt)
+    else report.tickSkipped(this.log, false, this.name, dueAt, undefined, undefined)
+    handle?.settle(skipped)
+  }
+
+  /** A tick is skipped behind the run that is active. */
+  protected countSkip (dueAt: Date): void {
+    this.#skips++
     // The third, the sixth, the twelfth: a run that hangs is said, and does not fill the log.
     const loud = this.#skips % 3 === 0 && Number.isInteger(Math.log2(this.#skips / 3))
     report.tickSkipped(this.log, loud, this.name, dueAt, this.#skips, this.runs.oldest?.attempt.id)
-    handle?.settle(skipped)
   }
 
   /** Forgets what stands by: without a reason, only what ticks have asked for. */
   #drop (reason?: Reason): void {
     this.#backlog = undefined
+    this.#dropPending(reason)
+  }
+
+  #dropPending (reason: Reason | undefined): void {
     const { dueAt, handle } = this.#pending ?? {}
     if (handle !== undefined) {
       if (reason === undefined) return

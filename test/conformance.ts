@@ -191,10 +191,10 @@ export function conformance (t: Test, makeStore: MakeStore, { durable }: Capabil
     const { app } = await open({ autostart: false })
     const seen: unknown[] = []
     const queue = app.addBackgroundQueue(name, ({ payload }) => { seen.push(payload) })
-    const given: Array<[string, number | undefined]> = [['c1', 5], ['a1', undefined], ['d1', 2_097_152], ['b1', 1], ['a2', 0], ['c2', 5], ['b2', 1], ['a3', undefined], ['d2', 2_097_152]]
+    const given: Array<[string, number | undefined]> = [['c1', 5], ['a1', undefined], ['d1', 2_097_151], ['b1', 1], ['a2', 0], ['c2', 5], ['b2', 1], ['a3', undefined], ['d2', 2_097_151]]
     for (const [payload, priority] of given) await queue.enqueue(payload, { priority })
     t.same((await list(queue, 'waiting')).map(({ payload, priority }) => [payload, priority]), [
-      ['a1', 0], ['a2', 0], ['a3', 0], ['b1', 1], ['b2', 1], ['c1', 5], ['c2', 5], ['d1', 2_097_152], ['d2', 2_097_152]
+      ['a1', 0], ['a2', 0], ['a3', 0], ['b1', 1], ['b2', 1], ['c1', 5], ['c2', 5], ['d1', 2_097_151], ['d2', 2_097_151]
     ])
     await queue.start()
     await queue.drain()

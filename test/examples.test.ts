@@ -11,7 +11,7 @@ const sources = new URL('../example/', import.meta.url)
 const built = new URL('../dist/example/', import.meta.url)
 
 /** The application that `npm start` runs; every other example prints what its last lines say. */
-const application = ['broker.ts', 'feed.ts', 'server.ts']
+const application = ['broker.ts', 'feed.ts', 'mails.ts', 'server.ts']
 
 for (const file of readdirSync(sources).filter(name => !application.includes(name))) {
   t.test(`example/${file} prints what it says it prints`, async t => {
@@ -23,10 +23,10 @@ for (const file of readdirSync(sources).filter(name => !application.includes(nam
   })
 }
 
-t.test('example/server.ts handles orders, and on SIGTERM finishes the one in hand before anything it needs is closed', { skip: noSignals }, async t => {
+t.test('example/server.ts handles orders and sends mails, and on SIGTERM finishes the order in hand and all mails before anything they need is closed', { skip: noSignals }, async t => {
   const child = new Child(t, '../dist/example/server.js', [], { PORT: '0' })
   const address = await child.address()
-  const post = async (body: object): Promise<Response> => await fetch(`${address}/orders`, {
+  const post = async (body: object, path = '/orders'): Promise<Response> => await fetch(`${address}${path}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body)
@@ -35,6 +35,7 @@ t.test('example/server.ts handles orders, and on SIGTERM finishes the one in han
 
   t.same(await read('/tasks'), [
     { name: 'feed', kind: 'hosted', state: 'running' },
+    { name: 'mails', kind: 'queue', state: 'running' },
     { name: 'handle-orders', kind: 'service', state: 'running' }
   ])
 
@@ -45,15 +46,29 @@ t.test('example/server.ts handles orders, and on SIGTERM finishes the one in han
   await child.line('order handled')
   t.same(await read('/orders'), [{ id: 1, item: 'tea' }])
 
+  const mail = await post({ to: 'ada@example.com' }, '/mails')
+  t.equal(mail.status, 202)
+  t.match(await mail.json(), { id: String, duplicate: false })
+  t.equal((await post({ to: 'nobody' }, '/mails')).status, 400)
+  await child.line('mail sent')
+  t.same(await read('/mails'), { waiting: 0, delayed: 0, active: 0, succeeded: 1, failed: 0 })
+
   await Promise.all([post({ item: 'cake' }), post({ item: 'pie' })])
+  for (const to of ['bob@example.com', 'eve@example.com', 'joe@example.com']) t.equal((await post({ to }, '/mails')).status, 202)
   await child.line(({ msg, order }) => msg === 'order in hand' && (order as { id: number }).id === 2)
   child.signal('SIGTERM')
   t.same(await child.exit, { code: 0, signal: null })
   const { messages } = child
-  t.same(messages.slice(messages.indexOf('closing because of a signal')), [
+  const closing = messages.slice(messages.indexOf('closing because of a signal'))
+  // Two mails are in hand beside the order, and the third waits for one of them.
+  const ofMails = /^mail (in hand|sent)$/
+  t.equal(messages.filter(msg => msg === 'mail sent').length, 4)
+  t.same(closing.slice(0, -4).filter(msg => !ofMails.test(msg) && msg !== 'run succeeded'), [
     'closing because of a signal',
     'order handled',
-    'no more orders are taken',
+    'no more orders are taken'
+  ])
+  t.same(closing.slice(-4), [
     'feed closing',
     'feed closed',
     'broker closed',

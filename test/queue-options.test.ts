@@ -163,9 +163,9 @@ t.test('a mistake in the options of a call says where it is, and nothing is enqu
       [{ runAt: 5 }, /option "runAt" must be a Date; received 5/],
       [{ runAt: new Date(NaN) }, /option "runAt" must be a Date; received Invalid Date/],
       [{ runAt: new Date(), delay: 5 }, /"delay" and "runAt" exclude each other\. Pass one of them\./],
-      [{ priority: -1 }, /option "priority" must be a whole number from 0 to 2097152; received -1/],
+      [{ priority: -1 }, /option "priority" must be a whole number from 0 to 2097151; received -1/],
       [{ priority: 0.5 }, /received 0\.5/],
-      [{ priority: 2_097_153 }, /received 2097153/],
+      [{ priority: 2_097_152 }, /received 2097152/],
       [{ priority: 'high' }, /received 'high'/],
       [{ key: 5 }, /option "key" must be a text; received 5/],
       [{ key: '' }, /option "key" must be a text; received ''/],
@@ -197,10 +197,10 @@ t.test('every option of enqueue is taken, also as undefined', async t => {
   const queue = app.addBackgroundQueue('a', handler)
   await queue.enqueue(1, {})
   await queue.enqueue(2, { delay: undefined, runAt: undefined, priority: undefined, key: undefined, keyUntil: undefined, retry: undefined, reqId: undefined })
-  await queue.enqueue(3, { delay: '1h30m', priority: 2_097_152, key: 'k', keyUntil: 'started', retry: 0, reqId: 'r' })
+  await queue.enqueue(3, { delay: '1h30m', priority: 2_097_151, key: 'k', keyUntil: 'started', retry: 0, reqId: 'r' })
   await queue.enqueue(4, { runAt: new Date(Date.now() + 1e9), delay: 0, keyUntil: 'finished', retry: { limit: Infinity } })
   t.match(await queue.counts(), { waiting: 2, delayed: 2 })
-  t.match(await list(queue, 'delayed'), [{ payload: 3, key: 'k', priority: 2_097_152, reqId: 'r' }, { payload: 4 }])
+  t.match(await list(queue, 'delayed'), [{ payload: 3, key: 'k', priority: 2_097_151, reqId: 'r' }, { payload: 4 }])
   t.same(await queue.list({ state: 'waiting', limit: undefined, cursor: undefined }).then(({ runs }) => runs.length), 2)
 })
 

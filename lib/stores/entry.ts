@@ -1,8 +1,9 @@
 import type { Alarm } from '../clock.ts'
+import { decode } from '../payload.ts'
 import type { ListedState, QueuedRun, StoredError } from '../queue-handle.ts'
 import type { Progress } from '../run.ts'
-import type { NewRun, RunOptions } from '../store.ts'
-import type { Linked } from './lanes.ts'
+import type { NewRun, RunOptions, Stored } from '../store.ts'
+import type { Prioritised } from './lanes.ts'
 
 /** What few of the runs have that wait. */
 export interface Details {
@@ -16,9 +17,9 @@ export interface Details {
 }
 
 /** A run, wherever it stands. A million may wait: what is rare is in the details. */
-export class Entry implements Linked {
+export class Entry implements Prioritised {
   readonly id: string
-  readonly json: string | undefined
+  readonly stored: Stored
   readonly options: Readonly<RunOptions>
   readonly enqueuedAt: number
   state: ListedState = 'waiting'
@@ -30,7 +31,7 @@ export class Entry implements Linked {
 
   constructor ({ id, payload, options }: NewRun, enqueuedAt: number) {
     this.id = id
-    this.json = payload
+    this.stored = payload
     this.options = options
     this.enqueuedAt = enqueuedAt
   }
@@ -42,7 +43,7 @@ export class Entry implements Linked {
     return this.more
   }
 
-  get payload (): unknown { return this.json === undefined ? undefined : JSON.parse(this.json) }
+  get payload (): unknown { return decode(this.stored) }
 
   /** Of one that has ended. */
   get finishedAt (): number { return this.more?.finishedAt as number }

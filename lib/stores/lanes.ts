@@ -1,51 +1,38 @@
-/** What can stand in a lane: it carries its neighbours, so that to take it out costs nothing, wherever it stands. */
-export interface Linked {
+import { List, type Linked } from '../list.ts'
+
+/** What can stand in a lane. */
+export interface Prioritised extends Linked {
   readonly priority: number
-  previous: this | undefined
-  next: this | undefined
 }
 
 /** First in, first out within a priority; the lower priority number first. */
-export class Lanes<L extends Linked> {
+export class Lanes<L extends Prioritised> {
   /** Of those without a priority, which go before all: always there, as most queues have no other. */
-  readonly #plain: Lane<L> = { priority: 0, head: undefined, tail: undefined }
+  readonly #plain: Lane<L> = { priority: 0, list: new List() }
   /** The others, by priority, ascending; none is empty. */
   readonly #lanes: Array<Lane<L>> = []
+  #size = 0
 
-  get first (): L | undefined { return this.#plain.head ?? this.#lanes[0]?.head }
+  get size (): number { return this.#size }
+
+  get first (): L | undefined { return this.#plain.list.first ?? this.#lanes[0]?.list.first }
 
   /** Puts it behind those of its priority; or, with `ahead`, before them. */
   add (one: L, ahead = false): void {
-    const lane = this.#laneOf(one.priority)
-    if (ahead) this.#link(lane, one, undefined, lane.head)
-    else this.#link(lane, one, lane.tail, undefined)
+    this.#laneOf(one.priority).list.add(one, ahead)
+    this.#size++
   }
 
   remove (one: L): void {
     const lane = this.#laneOf(one.priority)
-    const { previous, next } = one
-    if (previous === undefined) lane.head = next
-    else previous.next = next
-    if (next === undefined) lane.tail = previous
-    else next.previous = previous
-    one.previous = one.next = undefined
-    if (lane.head === undefined && lane !== this.#plain) this.#lanes.splice(this.#placeOf(lane.priority), 1)
+    lane.list.remove(one)
+    this.#size--
+    if (lane.list.size === 0 && lane !== this.#plain) this.#lanes.splice(this.#placeOf(lane.priority), 1)
   }
 
   /** All of them, the first first. */
   * [Symbol.iterator] (): Generator<L> {
-    for (const { head } of [this.#plain, ...this.#lanes]) {
-      for (let one = head; one !== undefined; one = one.next) yield one
-    }
-  }
-
-  #link (lane: Lane<L>, one: L, previous: L | undefined, next: L | undefined): void {
-    one.previous = previous
-    one.next = next
-    if (previous === undefined) lane.head = one
-    else previous.next = one
-    if (next === undefined) lane.tail = one
-    else next.previous = one
+    for (const { list } of [this.#plain, ...this.#lanes]) yield * list
   }
 
   #laneOf (priority: number): Lane<L> {
@@ -53,7 +40,7 @@ export class Lanes<L extends Linked> {
     const place = this.#placeOf(priority)
     const found = this.#lanes[place]
     if (found?.priority === priority) return found
-    const lane = { priority, head: undefined, tail: undefined }
+    const lane = { priority, list: new List<L>() }
     this.#lanes.splice(place, 0, lane)
     return lane
   }
@@ -70,8 +57,7 @@ export class Lanes<L extends Linked> {
   }
 }
 
-interface Lane<L> {
+interface Lane<L extends Prioritised> {
   priority: number
-  head: L | undefined
-  tail: L | undefined
+  list: List<L>
 }

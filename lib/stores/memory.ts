@@ -3,6 +3,7 @@ import { errorCodes } from '../errors.ts'
 import type { Condition } from '../health.ts'
 import type { Counts, Enqueued, ListedState, QueuedRun } from '../queue-handle.ts'
 import type { Progress } from '../run.ts'
+import { List } from '../list.ts'
 import type { NewRun, OpenOptions, Settlement, Store, StoreQueue, StoreWorker } from '../store.ts'
 import { Entry, recordOf } from './entry.ts'
 import { Kept } from './kept.ts'
@@ -32,14 +33,16 @@ interface Standing {
 
 class MemoryQueue implements StoreQueue {
   readonly durable = false
+  readonly shared: undefined
   readonly #options: OpenOptions
   readonly #worker: StoreWorker
   readonly #maxSize: number
   readonly #pump: Pump
   readonly #waiting = new Lanes<Entry>()
-  /** Those that have not ended, by id. */
-  readonly #runs = new Map<string, Entry>()
-  readonly #counts = { waiting: 0, delayed: 0 }
+  readonly #delayed = new Set<Entry>()
+  readonly #active = new List<Entry>()
+  /** Those that have not ended, by id: made when somebody asks for one, as few queues are ever asked and each of their runs would pay for it. */
+  #byId: Map<string, Entry> | undefined
   readonly #kept: { succeeded: Kept<Entry>, failed: Kept<Entry> }
   /** Who has which key. */
   readonly #keys = new Map<string, string>()
@@ -71,7 +74,7 @@ class MemoryQueue implements StoreQueue {
   }
 
   enqueue (run: NewRun): Enqueued | Promise<Enqueued> {
-    const lost = this.#closed || (this.#closing && (!this.#pump.works || this.#delayOf(run) > 0))
+    const lost = this.#closing && (!this.#pump.works || this.#delayOf(run) > 0)
     if (lost) throw new errorCodes.FST_BG_CLOSING(`Background queue "${this.#options.name}" takes no run that it could not finish`)
     const duplicate = this.#duplicateOf(run)
     if (duplicate !== undefined) return duplicate
@@ -101,7 +104,7 @@ class MemoryQueue implements StoreQueue {
   }
 
   async counts (): Promise<Counts> {
-    return { ...this.#counts, active: this.#pump.active, succeeded: this.#kept.succeeded.size, failed: this.#kept.failed.size }
+    return { waiting: this.#waiting.size, delayed: this.#delayed.size, active: this.#active.size, succeeded: this.#kept.succeeded.size, failed: this.#kept.failed.size }
   }
 
   async list (state: ListedState, offset: number, limit: number): Promise<QueuedRun[]> {
@@ -116,7 +119,7 @@ class MemoryQueue implements StoreQueue {
       throw new errorCodes.FST_BG_INVALID_OPTION(`Run ${id} of background queue "${this.#options.name}" cannot be retried: another with its key "${entry.options.key}" waits or runs.`)
     }
     entry.attempt++
-    this.#runs.set(id, entry)
+    this.#byId?.set(id, entry)
     this.#await(entry)
     return true
   }
@@ -131,7 +134,7 @@ class MemoryQueue implements StoreQueue {
   }
 
   async cancel (id: string): Promise<boolean> {
-    const entry = this.#runs.get(id)
+    const entry = this.#find(id)
     if (entry === undefined) return false
     if (entry.state === 'active') {
       await new Promise<void>(resolve => {
@@ -159,7 +162,7 @@ class MemoryQueue implements StoreQueue {
   }
 
   progress (id: string, value: Progress): void {
-    const entry = this.#runs.get(id)
+    const entry = this.#findActive(id)
     if (entry !== undefined) entry.details.progress = value
   }
 
@@ -187,7 +190,7 @@ class MemoryQueue implements StoreQueue {
     return this.shutDown() + this.#lost
   }
 
-  get #size (): number { return this.#counts.waiting + this.#counts.delayed }
+  get #size (): number { return this.#waiting.size + this.#delayed.size }
 
   get #busy (): boolean {
     return this.#pump.active > 0 || (this.#pump.works && this.#size > 0)
@@ -196,9 +199,22 @@ class MemoryQueue implements StoreQueue {
   #in (state: ListedState): Entry[] {
     if (state === 'waiting') return [...this.#waiting]
     if (state === 'succeeded' || state === 'failed') return this.#kept[state].list()
-    const entries = [...this.#runs.values()].filter(entry => entry.state === state)
-    const timeOf = ({ more, startedAt }: Entry): number => Number(state === 'delayed' ? more?.runAt : startedAt)
-    return entries.sort((a, b) => timeOf(a) - timeOf(b))
+    if (state === 'active') return [...this.#active]
+    const timeOf = ({ more }: Entry): number => Number(more?.runAt)
+    return [...this.#delayed].sort((a, b) => timeOf(a) - timeOf(b))
+  }
+
+  #find (id: string): Entry | undefined {
+    this.#byId ??= new Map([...this.#waiting, ...this.#delayed, ...this.#active].map(entry => [entry.id, entry]))
+    return this.#byId.get(id)
+  }
+
+  /** There are few of them. */
+  #findActive (id: string): Entry | undefined {
+    for (const entry of this.#active) {
+      if (entry.id === id) return entry
+    }
+    return undefined
   }
 
   #duplicateOf ({ options: { key } }: NewRun): Enqueued | undefined {
@@ -212,7 +228,7 @@ class MemoryQueue implements StoreQueue {
 
   #add (run: NewRun): Enqueued {
     const entry = new Entry(run, this.#options.clock.wall())
-    this.#runs.set(run.id, entry)
+    this.#byId?.set(run.id, entry)
     this.#takesKey(entry)
     if (this.#delayOf(run) > 0) this.#delay(entry, run.options.delay, run.options.runAt)
     else this.#await(entry)
@@ -233,7 +249,6 @@ class MemoryQueue implements StoreQueue {
 
   #await (entry: Entry, ahead = false): void {
     entry.state = 'waiting'
-    this.#counts.waiting++
     this.#waiting.add(entry, ahead)
     this.#pump.wake()
   }
@@ -245,14 +260,14 @@ class MemoryQueue implements StoreQueue {
       place: -1,
       set: false,
       ring: () => {
-        this.#counts.delayed--
+        this.#delayed.delete(entry)
         this.#await(entry)
       }
     }
     entry.state = 'delayed'
     entry.details.alarm = alarm
     entry.details.runAt = runAt ?? clock.wall() + delay
-    this.#counts.delayed++
+    this.#delayed.add(entry)
     if (runAt === undefined) clock.set(alarm, clock.now() + delay)
     else clock.setWall(alarm, runAt)
   }
@@ -261,22 +276,22 @@ class MemoryQueue implements StoreQueue {
   #drop (entry: Entry): void {
     if (entry.state === 'waiting') {
       this.#waiting.remove(entry)
-      this.#counts.waiting--
     } else {
       this.#options.clock.cancel(entry.more?.alarm as Alarm)
-      this.#counts.delayed--
+      this.#delayed.delete(entry)
     }
     this.#forget(entry)
     this.#admit()
   }
 
   #forget (entry: Entry): void {
-    this.#runs.delete(entry.id)
+    this.#byId?.delete(entry.id)
     this.#letKeyGo(entry)
   }
 
   /** Lets in those that wait for room. */
   #admit (): void {
+    if (this.#standing.size === 0) return
     for (const one of this.#standing) {
       const duplicate = this.#duplicateOf(one.run)
       if (duplicate === undefined && this.#size >= this.#maxSize) return
@@ -299,18 +314,19 @@ class MemoryQueue implements StoreQueue {
     const entry = this.#waiting.first
     if (entry === undefined) return false
     this.#waiting.remove(entry)
-    this.#counts.waiting--
     entry.state = 'active'
+    this.#active.add(entry)
     entry.startedAt = this.#options.clock.wall()
     if (entry.options.keyUntil === 'started') this.#letKeyGo(entry)
     this.#admit()
-    const { id, attempt, payload, options: { retry, reqId } } = entry
-    this.#worker.execute({ id, payload, attempt, retry, reqId }, settlement => { this.#settle(entry, settlement) })
+    const { id, attempt, payload, options: { retry, reqId }, startedAt } = entry
+    this.#worker.execute({ id, payload, attempt, retry, reqId, startedAt }, settlement => { this.#settle(entry, settlement) })
     return true
   }
 
   #settle (entry: Entry, settlement: Settlement): void {
     const { outcome } = settlement
+    this.#active.remove(entry)
     const retryIn = outcome === 'failed' ? settlement.retryIn : undefined
     if (outcome === 'failed') entry.details.error = settlement.error
     if (outcome === 'interrupted' && !this.#closed) {
@@ -327,7 +343,7 @@ class MemoryQueue implements StoreQueue {
       this.#forget(entry)
       if (outcome === 'succeeded' || outcome === 'failed') this.#keep(entry, outcome)
     }
-    for (const tell of entry.more?.ended ?? []) tell()
+    entry.more?.ended?.forEach(tell => { tell() })
     this.#pump.ended()
     this.#tellIdle()
   }

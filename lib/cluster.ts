@@ -1,0 +1,257 @@
+import type { FastifyInstance } from 'fastify'
+import { invalid } from './check.ts'
+import type { Timer } from './clock.ts'
+import { errorCodes } from './errors.ts'
+import type { Reason } from './execution.ts'
+import type { Condition } from './health.ts'
+import type { TimedOptions } from './options.ts'
+import { storedError } from './report.ts'
+import type { RunResult, TaskHandler } from './run.ts'
+import type { Surroundings } from './runs.ts'
+import { RELEASE, type ClaimedRun, type RunOptions, type Settlement, type Shared, type Store, type StoreQueue, type StoreWorker } from './store.ts'
+import { LATE, type Ticker } from './ticker.ts'
+import { TimedTask, type Wanted } from './timed.ts'
+
+/** What is enqueued for a tick. */
+interface Tick {
+  /** In milliseconds since the epoch. */
+  dueAt: number
+  missed: number
+  /** When it fired, with its jitter. */
+  at: number
+  /** One of many that were missed: never skipped by overlap. */
+  caughtUp?: true
+  /** `exclude` threw on it. */
+  excludeFailed?: true
+}
+
+/** Names of what the processes keep together: the last tick that was enqueued, and from when to when the last run was. */
+const [DUE, START, END] = ['due', 'start', 'end']
+/** How many runs of a task with `overlap: 'allow'` one process has in hand at most. */
+const MANY = 1_000
+/** For how long the ids of ticks are kept, so that a process which lags behind enqueues none again. What is older is known from DUE. */
+const KEEP = 3_600_000
+/** How long to wait before the store is asked again, in milliseconds. */
+const AGAIN = 1_000
+const plain: RunOptions = { delay: 0, runAt: undefined, priority: 0, key: undefined, keyUntil: 'finished', retry: undefined, reqId: undefined }
+
+/**
+ * A timed task of which each tick runs in one of the processes that share a store.
+ *
+ * There is no leader. Every process computes the same due times and enqueues each, under an id made of the name and the time, of which
+ * the store keeps one; whichever process is free takes it. The store also remembers the last due time that was enqueued. A process that
+ * starts, or finds the store again, goes on from there: ticks since then were missed, and `misfire` says what becomes of them.
+ *
+ * Its queue hands over one run at a time, in all processes together, unless they may overlap. A tick that has waited for a run is skipped
+ * when it is taken, if it fired while that run was active.
+ */
+export class ClusterTask extends TimedTask implements StoreWorker {
+  readonly #store: StoreQueue
+  readonly #shared: Shared
+  /** What it was handed and has not settled; and of that, what others are to run, or may run already. */
+  readonly #handed = new Set<string>()
+  readonly #given = new Set<string>()
+  /** For which it is asking the store from where to go on. */
+  #asking: Ticker | undefined
+  #release: Timer | undefined
+  #closed = false
+
+  constructor (name: string, owner: FastifyInstance, options: TimedOptions, handler: TaskHandler, surroundings: Surroundings, store: Store) {
+    super(name, owner, options, handler, surroundings)
+    const together = options.overlap === 'allow'
+    this.#store = store.open({
+      name,
+      concurrency: together ? MANY : 1,
+      exclusive: !together,
+      maxSize: undefined,
+      onFull: undefined,
+      rate: undefined,
+      keep: { succeeded: { count: undefined, age: KEEP }, failed: { count: undefined, age: undefined } },
+      clock: surroundings.clock,
+      log: this.log
+    }, this)
+    if (this.#store.shared === undefined) {
+      this.#store.close()
+      throw invalid(`Background task "${name}": option "cluster" needs a store that processes share, such as bullmq(); the store "${options.cluster}" is in the memory of this one.`)
+    }
+    this.#shared = this.#store.shared
+  }
+
+  override get over (): boolean { return this.#closed }
+
+  override tick (dueAt: Date, missed: number): void {
+    // Recorded where it is taken. Here, where the run is, it is seen at once that it may hang.
+    if (this.active && this.options.overlap === 'skip') this.countSkip(dueAt)
+    void this.#enqueue({ dueAt: dueAt.getTime(), missed, at: this.#wall })
+  }
+
+  override catchUp (dueAts: Date[]): void {
+    void this.#enqueueAll(dueAts)
+  }
+
+  override excludeFailed (dueAt: Date): void {
+    void this.#enqueue({ dueAt: dueAt.getTime(), missed: 0, at: this.#wall, excludeFailed: true })
+  }
+
+  override shutDown (reason: Reason, grace: number): void {
+    for (const id of this.#handed) this.#given.add(id)
+    if (this.surroundings.phase === 'closing') this.#release ??= this.surroundings.clock.after(this.surroundings.patience * RELEASE, () => { this.#store.release() })
+    super.shutDown(reason, grace)
+  }
+
+  override expire (reason: Reason): void {
+    this.#close()
+    super.expire(reason)
+  }
+
+  /** Runs a tick, for the store. */
+  execute ({ id, payload }: ClaimedRun, settle: (settlement: Settlement) => void): void {
+    void this.#take(id, payload as Tick, settle)
+  }
+
+  abort (id: string, why: 'cancelled' | 'lost'): void {
+    if (why === 'lost') this.#given.add(id)
+    const what = why === 'cancelled' ? 'the run was cancelled' : 'its lease was lost, and it may run elsewhere'
+    void this.runs.cancelOne(id, new errorCodes.FST_BG_CANCELLED(this.name, what))
+  }
+
+  /** What is paused is the task, here, and not what waits in the store. */
+  pauseChanged (): void {}
+
+  crashed ({ id, payload }: ClaimedRun, error: Error): void {
+    const { dueAt, missed } = payload as Tick
+    this.run({ dueAt: new Date(dueAt), missed, handle: { id, settle () {} } }, false, () => { throw error }, { timeout: undefined, retry: undefined })
+  }
+
+  protected override * conditions (): Iterable<Condition> {
+    yield this.#store.condition
+    yield * super.conditions()
+  }
+
+  protected override async begin (): Promise<void> {
+    await super.begin()
+    void this.#goOn()
+  }
+
+  protected override tickOn (ticker: Ticker, resumed: boolean): void {
+    super.tickOn(ticker, resumed)
+    this.#store.work()
+    // What fell due during a pause is left out, also by a process that starts next.
+    if (resumed) this.#shared.raise(DUE, this.#wall).catch(() => {})
+  }
+
+  protected override tickOff (): void {
+    super.tickOff()
+    this.#store.halt()
+  }
+
+  protected override async quiet (): Promise<void> {
+    await super.quiet()
+    await this.#store.drained()
+  }
+
+  protected override async finish (): Promise<undefined> {
+    if (this.surroundings.phase === 'closing' || this.removed) this.#close()
+  }
+
+  get #wall (): number { return this.surroundings.clock.wall() }
+
+  #isTicking (ticker: Ticker | undefined): boolean {
+    return ticker !== undefined && ticker === this.ticker && this.state !== 'paused' && !this.surroundings.closing
+  }
+
+  /** Goes on from the last tick that was enqueued, as soon as the store says which. */
+  async #goOn (): Promise<void> {
+    const { ticker } = this
+    if (this.#asking === ticker) return
+    this.#asking = ticker
+    while (this.#isTicking(ticker)) {
+      try {
+        const since = await this.#shared.recall(DUE)
+        if (since === undefined) await this.#shared.raise(DUE, this.#wall)
+        else if (this.#isTicking(ticker)) ticker?.start(since)
+        break
+      } catch {
+        await new Promise<void>(resolve => { this.surroundings.scheduleClock.after(AGAIN, resolve) })
+      }
+    }
+    if (this.#asking === ticker) this.#asking = undefined
+  }
+
+  /** Whether it is enqueued, by this process or another. */
+  async #enqueue (tick: Tick): Promise<boolean> {
+    const { dueAt } = tick
+    try {
+      // An id that old may have been forgotten.
+      if (this.#wall - dueAt > LATE + this.options.jitter && dueAt <= (await this.#shared.recall(DUE) ?? -Infinity)) return true
+      await this.#store.enqueue({ id: `${this.name}-${dueAt}`, payload: JSON.stringify(tick), options: plain })
+      await this.#shared.raise(DUE, dueAt)
+      return true
+    } catch {
+      void this.#goOn()
+      return false
+    }
+  }
+
+  async #enqueueAll (dueAts: Date[]): Promise<void> {
+    for (const dueAt of dueAts) {
+      if (!await this.#enqueue({ dueAt: dueAt.getTime(), missed: 0, at: this.#wall, caughtUp: true })) return
+    }
+  }
+
+  async #take (id: string, tick: Tick, settle: (settlement: Settlement) => void): Promise<void> {
+    const { missed, caughtUp = false, excludeFailed = false } = tick
+    this.#handed.add(id)
+    const overlaps = !caughtUp && await this.#isOverlapped(tick)
+    if (!this.#isTicking(this.ticker) || this.#given.has(id)) {
+      this.#letGo(id)
+      settle({ outcome: 'interrupted' })
+      return
+    }
+    const wanted: Wanted = { dueAt: new Date(tick.dueAt), missed, handle: { id, settle: result => { void this.#ended(id, result, settle) } } }
+    if (overlaps) {
+      this.skipTick(wanted)
+      return
+    }
+    this.#shared.raise(START, this.#wall).catch(() => {})
+    if (excludeFailed) this.run(wanted, false, () => { this.options.exclude?.(wanted.dueAt) }, { timeout: undefined, retry: undefined })
+    else if (caughtUp) this.run(wanted, false)
+    else this.want(wanted, false)
+  }
+
+  /** Whether it fired while the run before was active; or, of those that wait for that, whether another had fired before. */
+  async #isOverlapped ({ at }: Tick): Promise<boolean> {
+    const { overlap } = this.options
+    if (overlap === 'allow') return false
+    try {
+      const [start = Infinity, end = -Infinity] = await Promise.all([this.#shared.recall(START), this.#shared.recall(END)])
+      return overlap === 'skip' ? start <= at && at <= end : start > at && start !== Infinity
+    } catch {
+      return false
+    }
+  }
+
+  async #ended (id: string, result: RunResult, settle: (settlement: Settlement) => void): Promise<void> {
+    const settlement = this.#settlementOf(id, result)
+    this.#letGo(id)
+    if (settlement.outcome !== 'interrupted' && result.outcome !== 'skipped') await this.#shared.raise(END, this.#wall).catch(() => {})
+    settle(settlement)
+  }
+
+  /** A tick that was skipped or cancelled is done with: its id stays, so that nobody enqueues it again. */
+  #settlementOf (id: string, { outcome, error }: RunResult): Settlement {
+    if (outcome === 'failed') return { outcome, error: storedError(error), retryIn: undefined }
+    return { outcome: outcome === 'cancelled' && this.#given.has(id) ? 'interrupted' : 'succeeded' }
+  }
+
+  #letGo (id: string): void {
+    this.#handed.delete(id)
+    this.#given.delete(id)
+  }
+
+  #close (): void {
+    this.#closed = true
+    this.#release?.cancel()
+    this.#store.close()
+  }
+}

@@ -1,0 +1,75 @@
+import type { Client } from './engine.ts'
+
+/** What a process tells all others of a queue: to cancel a run; that one was cancelled and has ended; that the queue was paused or resumed. */
+export type Message = { type: 'cancel' | 'ended', id: string } | { type: 'paused' | 'resumed', id: '' }
+
+/** How many messages are kept for those who have lost their connection. */
+const KEPT = 1_000
+/** How long one read waits, in milliseconds. */
+const BLOCK = 5_000
+
+/**
+ * What processes on one Redis tell each other, on a stream: BullMQ cancels a run in its own process only. A stream, as those who lose
+ * their connection for a moment go on where they were.
+ */
+export class Control {
+  readonly #key: string
+  readonly #client: Client
+  readonly #reader: Client
+  readonly #listeners = new Map<string, Set<(message: Message) => void>>()
+  #stopped = false
+
+  constructor (client: Client, prefix: string) {
+    this.#key = `${prefix}:fastify-background-tasks:control`
+    this.#client = client
+    this.#reader = client.duplicate()
+    this.#reader.on('error', () => {})
+    void this.#read()
+  }
+
+  /** Tells everyone, this process too. */
+  async publish (queue: string, { type, id }: Message): Promise<void> {
+    await this.#send({ queue, type, id })
+  }
+
+  /** Returns what ends it. */
+  listen (queue: string, listener: (message: Message) => void): () => void {
+    const listeners = this.#listeners.get(queue) ?? new Set()
+    this.#listeners.set(queue, listeners)
+    listeners.add(listener)
+    return () => { listeners.delete(listener) }
+  }
+
+  stop (): void {
+    this.#stopped = true
+    this.#reader.disconnect()
+  }
+
+  async #read (): Promise<void> {
+    let last: string | undefined
+    while (!this.#stopped) {
+      try {
+        if (this.#reader.status === 'wait') await this.#reader.connect()
+        // From the end of the stream on, which is where this one stands.
+        last ??= await this.#send({ queue: '', type: 'listening', id: '' })
+        const streams = await this.#reader.xread([{ key: this.#key, id: last }], { BLOCK }) as Array<[string, Array<[string, string[]]>]> | null
+        for (const [id, fields] of streams?.[0]?.[1] ?? []) {
+          last = id
+          this.#tell(fields)
+        }
+      } catch {
+        // The connection was lost for good, and not only for now: the clients send again what was under way.
+        if (this.#reader.status === 'end') return
+      }
+    }
+  }
+
+  async #send (message: Record<'queue' | 'type' | 'id', string>): Promise<string> {
+    return await this.#client.xadd(this.#key, '*', message, { MAXLEN: KEPT, approximate: true })
+  }
+
+  #tell (fields: string[]): void {
+    const { queue = '', ...message } = Object.fromEntries(fields.map((field, i) => [field, fields[i + 1]] as const).filter((_, i) => i % 2 === 0)) as Record<string, string>
+    for (const listener of this.#listeners.get(queue) ?? []) listener(message as unknown as Message)
+  }
+}

@@ -1,0 +1,187 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { Clock, Timer } from '../../clock.ts'
+import { errorCodes } from '../../errors.ts'
+import type { Condition } from '../../health.ts'
+import { report, toError } from '../../report.ts'
+import { command, type Client } from './engine.ts'
+
+/** How long whoever asks the store for something waits for the answer, in milliseconds. Below 5 s, whatever else is under way. */
+const PATIENCE = 4_500
+
+/** What somebody asks the engine. */
+interface Call {
+  /** When it was asked, by the clock. */
+  since: number
+  /** Whether it was asked: what was under way when the connection was lost, the client sends again. */
+  begun: boolean
+  begin (): void
+  giveUp (): void
+}
+
+/** The connection to the engine: whether it is up, and calls that end in time, whether it is or not. */
+export class Link {
+  readonly client: Client
+  readonly #clock: Clock
+  readonly #log: FastifyBaseLogger
+  /** Those that wait for an answer, or until they can ask; the oldest first. */
+  readonly #calls = new Set<Call>()
+  #watch: Timer | undefined
+  readonly #onUp = new Set<() => void>()
+  #up = false
+  /** Whether the last call was answered in time. */
+  #answers = true
+  #lost = false
+  #checked = false
+  #error: Error | undefined
+
+  readonly #end: () => void
+
+  constructor ({ client, end }: { client: Client, end (): void }, clock: Clock, log: FastifyBaseLogger) {
+    this.client = client
+    this.#end = end
+    this.#clock = clock
+    this.#log = log
+    client.on('ready', () => { this.#isUp() })
+    client.on('close', () => { this.#isDown() })
+    client.on('error', (error: Error) => {
+      this.#error = error
+      this.#isDown()
+    })
+    if (client.status === 'ready') this.#isUp()
+    // One of the package redis connects when it is told to; what it says of that comes as an event, too.
+    if (client.status === 'wait') client.connect().catch(() => {})
+  }
+
+  get up (): boolean { return this.#up }
+
+  get condition (): Condition {
+    if (this.#up && this.#answers) return { status: 'ok' }
+    return { status: 'degraded', reason: `the store cannot be reached: ${this.#why}` }
+  }
+
+  /** Calls `callback` whenever the connection is up: now, if it is, and after each loss. Returns what ends that. */
+  onUp (callback: () => void): () => void {
+    this.#onUp.add(callback)
+    if (this.#up) callback()
+    return () => { this.#onUp.delete(callback) }
+  }
+
+  /** What `work` resolves to. Rejects with `FST_BG_STORE_UNAVAILABLE` when the store is away or does not answer, in less than 5 s. */
+  call<T> (work: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const call: Call = {
+        since: this.#clock.now(),
+        begun: false,
+        begin: () => {
+          call.begun = true
+          work().then(value => {
+            this.#calls.delete(call)
+            this.#answers = true
+            resolve(value)
+          }, error => {
+            this.#calls.delete(call)
+            reject(isOurs(error) ? error : this.#unavailable(toError(error)))
+          })
+        },
+        giveUp: () => {
+          this.#calls.delete(call)
+          reject(this.#unavailable(this.#error))
+        }
+      }
+      this.#calls.add(call)
+      // One timer for all of them: they are many, and few are ever given up.
+      this.#watch ??= this.#clock.after(PATIENCE, () => { this.#giveUp() })
+      if (this.#up) call.begin()
+    })
+  }
+
+  /** Resolves when `work` has settled, or after `ms` milliseconds; at once while the connection is down. */
+  async within (ms: number, work: Promise<unknown>): Promise<void> {
+    await new Promise<void>(resolve => {
+      const timer = this.#clock.after(this.#up ? ms : 0, resolve)
+      const done = (): void => {
+        timer.cancel()
+        resolve()
+      }
+      work.then(done, done)
+    })
+  }
+
+  /** Ends all connections, whatever is under way. */
+  disconnect (): void {
+    this.#lost = true
+    this.#up = false
+    for (const { giveUp } of this.#calls) giveUp()
+    this.#watch?.cancel()
+    this.#end()
+  }
+
+  get #why (): string {
+    if (this.#error !== undefined) return messageOf(this.#error)
+    return this.#up ? 'it does not answer' : 'not connected'
+  }
+
+  /** Those that have waited for long enough. */
+  #giveUp (): void {
+    this.#watch = undefined
+    const now = this.#clock.now()
+    for (const { since, giveUp } of this.#calls) {
+      const left = since + PATIENCE - now
+      if (left > 0) {
+        this.#watch = this.#clock.after(left, () => { this.#giveUp() })
+        return
+      }
+      this.#answers = !this.#up
+      giveUp()
+    }
+  }
+
+  #unavailable (cause: Error | undefined): Error {
+    return new errorCodes.FST_BG_STORE_UNAVAILABLE(cause === undefined ? this.#why : messageOf(cause), cause && { cause })
+  }
+
+  #isUp (): void {
+    if (this.#lost) report.storeBack(this.#log)
+    this.#lost = false
+    this.#up = true
+    this.#answers = true
+    this.#error = undefined
+    for (const { begun, begin } of this.#calls) if (!begun) begin()
+    for (const callback of this.#onUp) callback()
+    if (!this.#checked) void this.#checkPersistence()
+    this.#checked = true
+  }
+
+  #isDown (): void {
+    this.#up = false
+    if (this.#lost) return
+    this.#lost = true
+    report.storeLost(this.#log, this.#error)
+  }
+
+  /** Redis keeps nothing for certain unless it is told to; by default it has lost all of the last minutes after a crash. */
+  async #checkPersistence (): Promise<void> {
+    try {
+      const appendonly = settingOf(await command(this.client, 'CONFIG', 'GET', 'appendonly'))
+      if (appendonly === 'yes') return
+      report.notPersisted(this.#log, settingOf(await command(this.client, 'CONFIG', 'GET', 'save')) !== '')
+    } catch {
+      // Not every server tells: a managed one may keep everything, and refuse CONFIG.
+    }
+  }
+}
+
+/** The value in the answer to CONFIG GET, which is a list, or an object. */
+function settingOf (answer: unknown): unknown {
+  return Array.isArray(answer) ? answer[1] : Object.values(answer as object)[0]
+}
+
+function isOurs (error: unknown): boolean {
+  return String((error as { code?: unknown } | undefined)?.code).startsWith('FST_BG_')
+}
+
+/** The message; of an error that is several, such as one for each address that was tried, theirs. */
+function messageOf (error: Error): string {
+  const { errors } = error as { errors?: Error[] }
+  return error.message !== '' ? error.message : errors?.map(({ message }) => message).join(', ') ?? error.name
+}

@@ -1,0 +1,64 @@
+import type { Client } from './engine.ts'
+
+// What BullMQ has no command for. Each is one step for Redis, so that two processes cannot come between.
+
+const scripts = {
+  // Takes the lock of a job anew: it has expired, and nobody has taken the job since. The job's place in the list of active ones is the proof.
+  fbtReclaim: {
+    numberOfKeys: 2,
+    lua: `
+      if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+      if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
+      redis.call('LPUSH', KEYS[2], ARGV[1])
+      redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+      return 1`
+  },
+  // Takes a key for a job, unless another one has it that still exists.
+  fbtTakeKey: {
+    numberOfKeys: 1,
+    lua: `
+      local holder = redis.call('GET', KEYS[1])
+      if holder and holder ~= ARGV[1] and redis.call('EXISTS', ARGV[2] .. holder) == 1 then return 0 end
+      redis.call('SET', KEYS[1], ARGV[1])
+      return 1`
+  },
+  fbtRaise: {
+    numberOfKeys: 1,
+    lua: `
+      local value = redis.call('HGET', KEYS[1], ARGV[1])
+      if not value or tonumber(value) < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end`
+  }
+} as const
+
+/** What the scripts need of a queue: its name among the keys of Redis. */
+interface Keyed { toKey (type: string): string }
+
+export class Scripts {
+  readonly #client: Client
+  readonly #queue: Keyed
+
+  constructor (client: Client, queue: Keyed) {
+    this.#client = client
+    this.#queue = queue
+    for (const [name, definition] of Object.entries(scripts)) client.defineCommand(name, definition)
+  }
+
+  /** Whether the job is this process's again, with its lock. */
+  async reclaim (id: string, token: string, lease: number): Promise<boolean> {
+    return await this.#client.runCommand('fbtReclaim', [this.#queue.toKey(`${id}:lock`), this.#queue.toKey('active'), id, token, lease]) === 1
+  }
+
+  /** Whether the job has the key. */
+  async takeKey (key: string, id: string): Promise<boolean> {
+    return await this.#client.runCommand('fbtTakeKey', [this.#queue.toKey(`de:${key}`), id, this.#queue.toKey('')]) === 1
+  }
+
+  async recall (name: string): Promise<number | undefined> {
+    const value = await this.#client.hget(this.#queue.toKey('shared'), name)
+    return value === null ? undefined : Number(value)
+  }
+
+  async raise (name: string, value: number): Promise<void> {
+    await this.#client.runCommand('fbtRaise', [this.#queue.toKey('shared'), name, value])
+  }
+}

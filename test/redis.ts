@@ -1,0 +1,84 @@
+// A real Redis for the tests: the one of REDIS_URL, or a redis-server of our own on a free port of the loopback.
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Test } from 'tap'
+
+const WHY = 'NO REDIS: neither REDIS_URL is set nor a redis-server is installed. Durable queues and cluster tasks were NOT tested.'
+
+/** What to give a test that needs Redis as its options: it is skipped, loudly, where there is none; where CI is set, that is a failure. */
+export function needsRedis (own = false): { skip?: string } {
+  const there = (!own && process.env['REDIS_URL'] !== undefined) || spawnSync('redis-server', ['--version']).status === 0
+  if (there) return {}
+  console.error(WHY)
+  if (process.env['CI'] !== undefined && process.env['CI'] !== '') throw new Error(WHY)
+  return { skip: WHY }
+}
+
+/** A Redis that can be taken away. */
+export class Redis {
+  readonly port: number
+  readonly #dir: string
+  readonly #settings: string[]
+  #child: ChildProcess | undefined
+
+  private constructor (port: number, dir: string, settings: string[]) {
+    this.port = port
+    this.#dir = dir
+    this.#settings = settings
+  }
+
+  get url (): string { return `redis://127.0.0.1:${this.port}` }
+
+  /** Makes one of our own, and starts it. By default it keeps everything on disk. */
+  static async start (t: Test, settings: string[] = ['--appendonly', 'yes', '--appendfsync', 'always']): Promise<Redis> {
+    const redis = new Redis(await freePort(), await mkdtemp(join(tmpdir(), 'background-tasks-')), settings)
+    t.teardown(async () => {
+      await redis.kill()
+      await rm(redis.#dir, { recursive: true, force: true })
+    })
+    await redis.start()
+    return redis
+  }
+
+  async start (): Promise<void> {
+    const child = spawn('redis-server', ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#dir, '--save', '', ...this.#settings], { stdio: ['ignore', 'pipe', 'inherit'] })
+    this.#child = child
+    for await (const line of createInterface({ input: child.stdout })) {
+      if (line.includes('Ready to accept connections')) break
+    }
+    child.stdout.resume()
+  }
+
+  /** As a power cut would. */
+  async kill (): Promise<void> {
+    const child = this.#child
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
+    const exited = once(child, 'exit')
+    child.kill('SIGKILL')
+    await exited
+  }
+
+  /** It answers nobody, and closes no connection. */
+  freeze (): void { this.#child?.kill('SIGSTOP') }
+
+  thaw (): void { this.#child?.kill('SIGCONT') }
+}
+
+/** Where a Redis is: a shared one, or one of our own. */
+export async function redisUrl (t: Test): Promise<string> {
+  return process.env['REDIS_URL'] ?? (await Redis.start(t)).url
+}
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
