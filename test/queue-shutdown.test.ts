@@ -550,7 +550,7 @@ t.test('a queue chooses its store by name', async t => {
   app.addBackgroundQueue('by name', { store: 'other' }, noop)
   app.addBackgroundQueue('in memory', { store: 'memory' }, noop)
   t.same([one.options.name, two.options.name], ['by default', 'by name'])
-  t.throws(() => app.addBackgroundQueue('x', { store: 'redis' }, noop), { code: 'FST_BG_UNKNOWN_STORE', message: /the store "redis", which there is not\. There are memory, default, other\./ })
+  t.throws(() => app.addBackgroundQueue('x', { store: 'redis' }, noop), { code: 'FST_BG_UNKNOWN_STORE', message: /the store "redis", which there is not\. There are: memory, default, other\./ })
   t.equal(app.backgroundTasks.get('x'), undefined)
   await app.ready()
   await app.close()
