@@ -165,7 +165,7 @@ t.test('a mistake in the options of a call says where it is, and nothing is enqu
       [{ runAt: new Date(), delay: 5 }, /"delay" and "runAt" exclude each other\. Pass one of them\./],
       [{ priority: -1 }, /option "priority" must be a whole number from 0 to 2097151; received -1/],
       [{ priority: 0.5 }, /received 0\.5/],
-      [{ priority: 2_097_153 }, /received 2097153/],
+      [{ priority: 2_097_152 }, /received 2097152/],
       [{ priority: 'high' }, /received 'high'/],
       [{ key: 5 }, /option "key" must be a text; received 5/],
       [{ key: '' }, /option "key" must be a text; received ''/],

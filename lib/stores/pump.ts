@@ -17,6 +17,7 @@ export class Pump {
   #paused = false
   /** Whether it is about to look what there is to do. */
   #woken = false
+  /** When the slice is over, by the clock. */
   #sliceEnd = 0
   /** Armed while the rate allows no start. */
   #held: Timer | undefined
