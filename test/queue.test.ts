@@ -5,7 +5,7 @@ import t from 'tap'
 import { GiveUp, type BackgroundQueue, type OnRun } from '../lib/index.ts'
 import { fake, linesOf, range, SECOND, turns } from './fakes.ts'
 import { aborted, build, deferred, logged, rejection, type Deferred } from './helper.ts'
-import { held, list, pass } from './queues.ts'
+import { held, list, pass, until } from './queues.ts'
 
 const noop = (): void => {}
 
@@ -587,7 +587,7 @@ t.test('a run whose payload is still being validated is cancelled and stopped li
   t.equal(queue.stats.active, 1)
   await queue.cancel(one.id)
   t.equal(queue.stats.cancelled, 1)
-  await until(() => queue.stats.active === 1)
+  await until(async () => queue.stats.active === 1)
   await queue.stop()
   t.match(await queue.counts(), { active: 0, waiting: 1 }, 'back, and not begun')
   t.match(queue.stats, { cancelled: 1, active: 0 })
