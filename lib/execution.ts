@@ -17,6 +17,8 @@ export interface RetryOptions extends Backoff {
   limit: number
 }
 
+const { then } = Promise.prototype
+
 /** Who keeps account of runs. */
 export interface Ledger {
   /** A run has ended. Called before anyone who waits for it hears of it. */
@@ -33,6 +35,9 @@ export class Execution implements Linked {
   readonly launch: Launch
   readonly #of: Runner
   #attempt: Attempt
+  #ledger: Ledger | undefined
+  /** When the first attempt began, on the clock that is never set, where there may be more. */
+  #began = 0
   #startedAt: number | undefined
   #reason: Reason | undefined
   /** Ends the wait for an attempt. */
@@ -80,37 +85,58 @@ export class Execution implements Linked {
     if (reason.code === 'FST_BG_SHUTDOWN') this.#limit?.cancel()
   }
 
-  /** Runs it to its end, and tells `ledger`; never rejects. One function, as each that is async costs every run of a queue half a kilobyte. */
-  async execute (ledger: Ledger): Promise<void> {
-    const { later = false, after, retry } = this.launch
-    this.#startedAt = this.launch.startedAt ?? this.#of.surroundings.clock.wall()
-    const began = retry === undefined ? 0 : now()
-    if (later || after !== undefined) await this.#wait(later, after)
-    let result: RunResult | undefined
-    for (let tries = 0; result === undefined; tries++) {
-      if (this.#isOff(tries)) {
-        result = this.#cancelled(tries === 0 ? 0 : now() - began)
-        break
-      }
-      const attempt = this.#beginAttempt(tries)
-      let ended: RunResult
-      try {
-        ended = attempt.succeeded(await attempt.execute())
-      } catch (error) {
-        ended = attempt.failed(error)
-      }
-      this.#limit?.cancel()
-      this.#stuck = false
-      if (this.#isRetried(ended, tries)) {
-        await this.#backOff(ended, tries)
-      } else {
-        result = ended
-        if (tries > 0) result.duration = now() - began
-      }
+  /**
+   * Runs it to its end, and tells `ledger`; never throws.
+   *
+   * Step by step, and not as one async function that awaits each: that would be shorter, and take a tenth of a queue's time for every run.
+   */
+  execute (ledger: Ledger): void {
+    const { later = false, after, startedAt, retry } = this.launch
+    this.#ledger = ledger
+    this.#startedAt = startedAt ?? this.#of.surroundings.clock.wall()
+    if (retry !== undefined) this.#began = now()
+    if (later || after !== undefined) void this.#wait(later, after).then(() => { this.#try(0) })
+    else this.#try(0)
+  }
+
+  /** The first attempt, or a further one. */
+  #try (tries: number): void {
+    if (this.#isOff(tries)) {
+      this.#end(this.#cancelled(tries === 0 ? 0 : now() - this.#began))
+      return
     }
+    const attempt = this.#beginAttempt(tries)
+    let work: Promise<unknown>
+    try {
+      work = Promise.resolve(attempt.execute())
+    } catch (error) {
+      this.#tried(attempt.failed(error), tries)
+      return
+    }
+    // As await does: whatever `then` the handler's promise may have of its own.
+    void then.call(
+      work,
+      value => { this.#tried(attempt.succeeded(value), tries) },
+      error => { this.#tried(attempt.failed(error), tries) }
+    )
+  }
+
+  /** An attempt has ended. */
+  #tried (result: RunResult, tries: number): void {
+    this.#limit?.cancel()
+    this.#stuck = false
+    if (this.#isRetried(result, tries)) {
+      void this.#backOff(result, tries).then(() => { this.#try(tries + 1) })
+    } else {
+      if (tries > 0) result.duration = now() - this.#began
+      this.#end(result)
+    }
+  }
+
+  #end (result: RunResult): void {
     // Asked to end, and past its time limit before: that it rejects is no failure any more.
     if (result.outcome === 'failed' && this.#reason !== undefined && this.#reason.code !== 'FST_BG_TIMEOUT') result.outcome = 'cancelled'
-    ledger.ended(this, result)
+    this.#ledger?.ended(this, result)
     this.#result = result
     this.#ended?.resolve(result)
   }

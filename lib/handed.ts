@@ -19,27 +19,21 @@ export interface HandedOf {
 
 /** A run that the store has handed over for one attempt: in the end the store is told what becomes of it. An object with methods, as there are many. */
 export class Handed implements Launch {
-  readonly id: string
-  readonly number: number
-  readonly reqId: string | undefined
-  readonly startedAt: number | undefined
   payload: unknown
   readonly timeout: number | undefined
   handler: QueueHandler<never, FastifyInstance>
   /** What it waits for: a validator that takes its time. */
   readonly after: Promise<void> | undefined
   readonly #of: HandedOf
+  readonly #run: ClaimedRun
   /** The wait for the next attempt, if there is to be one when this fails. */
   #retryIn: number | undefined
   readonly #settle: (settlement: Settlement) => void
   #settlement: Settlement | undefined
 
-  constructor (of: HandedOf, { id, attempt, reqId, startedAt }: ClaimedRun, payload: unknown, handler: QueueHandler<never, FastifyInstance>, timeout: number | undefined, retryIn: number | undefined, settle: (settlement: Settlement) => void) {
+  constructor (of: HandedOf, run: ClaimedRun, payload: unknown, handler: QueueHandler<never, FastifyInstance>, timeout: number | undefined, retryIn: number | undefined, settle: (settlement: Settlement) => void) {
     this.#of = of
-    this.id = id
-    this.number = attempt
-    this.reqId = reqId
-    this.startedAt = startedAt
+    this.#run = run
     this.payload = payload
     this.handler = handler
     this.timeout = timeout
@@ -47,6 +41,14 @@ export class Handed implements Launch {
     this.#settle = settle
     this.after = payload instanceof Promise ? payload.then(checked => { this.payload = checked }, error => { this.#refuse(error) }) : undefined
   }
+
+  get id (): string { return this.#run.id }
+
+  get number (): number { return this.#run.attempt }
+
+  get reqId (): string | undefined { return this.#run.reqId }
+
+  get startedAt (): number | undefined { return this.#run.startedAt }
 
   started (attempt: Attempt): void {
     this.#of.attemptStarted(attempt)

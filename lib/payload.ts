@@ -44,36 +44,16 @@ export class Payloads {
   }
 
   /** The payload as it is stored. Throws `FST_BG_INVALID_PAYLOAD`. */
-  detach (payload: unknown): Stored {
-    const copy = typeof payload === 'object' && payload !== null ? copyOf(payload, this.#maxBytes) : undefined
-    return copy ?? this.#encode(payload)
-  }
-
-  /** As JSON text, or undefined for none. */
-  #encode (payload: unknown): string | undefined {
+  encode (payload: unknown): Stored {
     if (payload === undefined) return undefined
-    let json: string | undefined
-    let lost: string | undefined
-    try {
-      json = JSON.stringify(payload)
-      lost = typeof payload === 'object' ? lostIn(payload, 'payload') : json === undefined ? show(payload) : undefined
-    } catch (error) {
-      throw this.#refused(`cannot be written as JSON: ${firstLine(toError(error).message)}. Pass plain data`, { cause: error })
-    }
-    if (json === undefined || lost !== undefined) throw this.#refused(`cannot be written as JSON: it would lose ${lost ?? 'all of it'}. Pass plain data`)
-    // No character takes more than three bytes: most need not be counted.
-    if (json.length * 3 > this.#maxBytes) {
-      const bytes = Buffer.byteLength(json)
-      if (bytes > this.#maxBytes) throw this.#refused(`is ${bytes} bytes of JSON, of at most ${this.#maxBytes}. Store the data elsewhere and enqueue where it is, or raise "maxPayload"`)
-    }
-    return json
+    const copy = typeof payload === 'object' && payload !== null ? copyOf(payload, this.#maxBytes) : undefined
+    return copy ?? this.#json(payload)
   }
 
-  /** What the schema makes of a payload, which is the validator's to change. Throws, or rejects with, `FST_BG_INVALID_PAYLOAD`. */
+  /** What the schema, which there is, makes of a payload, which is the validator's to change. Throws, or rejects with, `FST_BG_INVALID_PAYLOAD`. */
   validate (payload: unknown): unknown {
     this.compile()
-    const validate = this.#validate
-    if (validate === undefined) return payload
+    const validate = this.#validate as Validate
     // As Fastify does for a body: what is missing is null, and ajv can change the root value only where it has a parent.
     const holder = { payload: payload ?? null }
     let result: unknown
@@ -94,6 +74,24 @@ export class Payloads {
     return 'value' in rest ? rest.value : holder.payload
   }
 
+  #json (payload: unknown): string {
+    let json: string | undefined
+    let lost: string | undefined
+    try {
+      json = JSON.stringify(payload)
+      lost = typeof payload === 'object' ? lostIn(payload, 'payload') : json === undefined ? show(payload) : undefined
+    } catch (error) {
+      throw this.#refused(`cannot be written as JSON: ${firstLine(toError(error).message)}. Pass plain data`, { cause: error })
+    }
+    if (json === undefined || lost !== undefined) throw this.#refused(`cannot be written as JSON: it would lose ${lost ?? 'all of it'}. Pass plain data`)
+    // No character takes more than three bytes: most need not be counted.
+    if (json.length * 3 > this.#maxBytes) {
+      const bytes = Buffer.byteLength(json)
+      if (bytes > this.#maxBytes) throw this.#refused(`is ${bytes} bytes of JSON, of at most ${this.#maxBytes}. Store the data elsewhere and enqueue where it is, or raise "maxPayload"`)
+    }
+    return json
+  }
+
   /** An error that says what the validator found, which is a list, or an error that may have one. */
   #invalid (found: unknown): Error {
     const list = Array.isArray(found) ? found : [found]
@@ -110,7 +108,7 @@ export class Payloads {
   }
 }
 
-/** A payload of its own, of what was stored. */
+/** A payload of its own, made of what was stored. */
 export function decode (stored: Stored): unknown {
   if (typeof stored === 'object') return copyOf(stored)
   return stored === undefined ? undefined : JSON.parse(stored)

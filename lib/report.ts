@@ -125,9 +125,16 @@ function lineOf (task: string, attempt: Attempt, { duration }: RunResult): objec
   return { task, run: attempt.id, attempt: attempt.number, duration: Math.round(duration) }
 }
 
-/** Whether a line would be written. Where a logger cannot tell, one whose method is that of `silent` writes nothing, nor does a `noop`: `logger: false`. */
+/** What `logger: false` logs with, once it has been seen: to ask each time for the name of a function would take a twentieth of a run. */
+let noop: unknown
+
+/** Whether a line would be written. Where a logger cannot tell, one whose method is that of `silent`, or a `noop`, writes nothing. */
 function enabled (log: FastifyBaseLogger & { isLevelEnabled?: (level: Level) => boolean }, level: Level): boolean {
-  return log.isLevelEnabled?.(level) ?? (log[level] !== log.silent && log[level].name !== 'noop')
+  const method: { name: string } = log[level]
+  if (log.isLevelEnabled !== undefined) return log.isLevelEnabled(level)
+  if (method === noop || method === log.silent) return false
+  if (method.name === 'noop') noop = method
+  return method !== noop
 }
 
 /** Logs without ever throwing: a line must not become a failure of the run that it is about. */

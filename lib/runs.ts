@@ -5,6 +5,7 @@ import type { Deadline } from './deadline.ts'
 import { errorCodes } from './errors.ts'
 import { Execution, type Ledger, type Reason } from './execution.ts'
 import type { RunRecord, TaskKind } from './handle.ts'
+import { History } from './history.ts'
 import type { Launch } from './launch.ts'
 import { List } from './list.ts'
 import type { OnGiveUp, OnRun, RunResult } from './run.ts'
@@ -46,9 +47,6 @@ export interface GivenUp extends Runner {
   readonly log: FastifyBaseLogger
 }
 
-/** How many runs are remembered. */
-const REMEMBERED = 30
-
 /** The runs of one task: those that have been accepted and have not ended, how many have ended in which way, and the last of them. */
 export class Runs implements Ledger {
   succeeded = 0
@@ -57,9 +55,7 @@ export class Runs implements Ledger {
   skipped = 0
   readonly #of: Runner
   #active: List<Execution> | undefined
-  /** The last ones, in a ring: to shift a list costs ten times as much. */
-  #history: Remembered[] | undefined
-  #recorded = 0
+  #history: History | undefined
   #grace: Timer | undefined
 
   constructor (of: Runner) {
@@ -77,13 +73,10 @@ export class Runs implements Ledger {
   get names (): string[] { return [...new Set([...this.#active ?? []].map(({ attempt }) => attempt.task))] }
 
   /** Those that have ended, the newest first. */
-  get history (): RunRecord[] { return this.#remembered.map(recordOf).reverse() }
+  get history (): RunRecord[] { return this.#history?.records ?? [] }
 
   /** The last one that has ended, and was not skipped. */
-  get newest (): RunRecord | undefined {
-    const last = this.#remembered.findLast(({ outcome }) => outcome !== 'skipped')
-    return last && recordOf(last)
-  }
+  get newest (): RunRecord | undefined { return this.#history?.newest }
 
   /** The first that goes on past its time limit. */
   get stuck (): Execution | undefined {
@@ -101,7 +94,7 @@ export class Runs implements Ledger {
     // Active before it begins: the handler may ask for a run, or a stop, in its first line.
     this.#active ??= new List()
     this.#active.add(execution)
-    void execution.execute(this)
+    execution.execute(this)
     return execution
   }
 
@@ -117,8 +110,8 @@ export class Runs implements Ledger {
   /** Counts a run that has ended, and remembers it. */
   record (id: string, { outcome, duration, error }: RunResult, startedAt: number, dueAt: Date | undefined): void {
     this[outcome]++
-    this.#history ??= []
-    this.#history[this.#recorded++ % REMEMBERED] = { id, outcome, dueAt, startedAt, duration, error }
+    this.#history ??= new History()
+    this.#history.add({ id, outcome, dueAt, startedAt, duration, error })
   }
 
   /** Whether a run of that id is active. */
@@ -158,13 +151,6 @@ export class Runs implements Ledger {
     await Promise.all([...this.#active ?? []].map(({ ended }) => ended))
   }
 
-  /** The oldest first. */
-  get #remembered (): Remembered[] {
-    const history = this.#history ?? []
-    const oldest = this.#recorded % REMEMBERED
-    return [...history.slice(oldest), ...history.slice(0, oldest)]
-  }
-
   #abort (reason: Reason, lastToo: boolean): void {
     this.#forgetGrace()
     // Of a copy: who hears of it may begin a run, and that may end at once.
@@ -177,11 +163,4 @@ export class Runs implements Ledger {
     this.#grace?.cancel()
     this.#grace = undefined
   }
-}
-
-/** A RunRecord, as it is remembered: few are ever looked at. */
-type Remembered = Omit<RunRecord, 'startedAt'> & { startedAt: number }
-
-function recordOf (remembered: Remembered): RunRecord {
-  return { ...remembered, startedAt: new Date(remembered.startedAt) }
 }

@@ -65,7 +65,10 @@ export interface StoreWorker {
   crashed (run: ClaimedRun, error: Error): void
 }
 
-/** A payload as it is stored: JSON text, or plain data that JSON can carry and that is nobody else's (`decode` copies it); undefined for none. */
+/**
+ * A payload as it is stored: plain data that is nobody else's and never changed, JSON text where it takes that to say what becomes of it,
+ * or undefined for none. `decode` makes a payload of it.
+ */
 export type Stored = string | object | undefined
 
 /** A run as it is enqueued. */

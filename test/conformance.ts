@@ -133,8 +133,19 @@ export function conformance (t: Test, makeStore: MakeStore, { durable }: Capabil
     const { id } = await queue.enqueue({ a: 1 })
     const [run] = await list(queue, 'waiting') as [QueuedRun]
     t.same({ ...run, enqueuedAt: undefined }, {
-      id, state: 'waiting', payload: { a: 1 }, attempt: 1, priority: 0, key: undefined, reqId: undefined, progress: undefined,
-      enqueuedAt: undefined, runAt: undefined, startedAt: undefined, finishedAt: undefined, error: undefined
+      id,
+      state: 'waiting',
+      payload: { a: 1 },
+      attempt: 1,
+      priority: 0,
+      key: undefined,
+      reqId: undefined,
+      progress: undefined,
+      enqueuedAt: undefined,
+      runAt: undefined,
+      startedAt: undefined,
+      finishedAt: undefined,
+      error: undefined
     })
     t.ok(run.enqueuedAt instanceof Date && run.enqueuedAt.getTime() >= before - 1_000 && run.enqueuedAt.getTime() <= Date.now() + 1_000)
   })

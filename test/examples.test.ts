@@ -1,10 +1,14 @@
 // The examples as their readers run them: built, and with plain node.
-import { execFile } from 'node:child_process'
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { Child, noSignals } from './child.ts'
+import { needsRedis, Redis } from './redis.ts'
 
 const run = promisify(execFile)
 const sources = new URL('../example/', import.meta.url)
@@ -13,7 +17,10 @@ const built = new URL('../dist/example/', import.meta.url)
 /** The application that `npm start` runs; every other example prints what its last lines say. */
 const application = ['broker.ts', 'feed.ts', 'mails.ts', 'server.ts']
 
-for (const file of readdirSync(sources).filter(name => !application.includes(name))) {
+/** Those that are run in several terminals, and need Redis. */
+const together = ['08-durable.ts', '09-cluster-cron.ts']
+
+for (const file of readdirSync(sources).filter(name => ![...application, ...together].includes(name))) {
   t.test(`example/${file} prints what it says it prints`, async t => {
     const [, block] = readFileSync(new URL(file, sources), 'utf8').split('\n// Output:\n')
     const expected = block?.replaceAll(/^\/\/ /gm, '')
@@ -77,3 +84,59 @@ t.test('example/server.ts handles orders and sends mails, and on SIGTERM finishe
   t.match(await child.line('broker closed'), { unread: 1 })
   t.equal(child.rest, '')
 })
+
+/** A process of an example, and what it prints, line by line. */
+function start (t: Test, file: string, redis: Redis, ...given: string[]): { process: ChildProcess, lines: string[], line (wanted: RegExp): Promise<string> } {
+  const child = spawn(process.execPath, [fileURLToPath(new URL(file, built)), ...given], { env: { ...process.env, REDIS_URL: redis.url }, stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => { child.kill('SIGKILL') })
+  const lines: string[] = []
+  const waiting = new Set<() => void>()
+  createInterface({ input: child.stdout }).on('line', line => {
+    lines.push(line)
+    for (const look of waiting) look()
+  })
+  const line = async (wanted: RegExp): Promise<string> => await new Promise(resolve => {
+    const look = (): void => {
+      const found = lines.find(one => wanted.test(one))
+      if (found === undefined) return
+      waiting.delete(look)
+      resolve(found)
+    }
+    waiting.add(look)
+    look()
+  })
+  return { process: child, lines, line }
+}
+
+t.test('example/08-durable.ts: what a worker that was killed had in hand, the other one does', { ...needsRedis(true), ...noSignals !== false && { skip: noSignals } }, async t => {
+  const redis = await Redis.start(t)
+  const one = start(t, '08-durable.js', redis)
+  await one.line(/waits for pictures/)
+  const enqueuing = start(t, '08-durable.js', redis, 'enqueue')
+  await enqueuing.line(/ten pictures are enqueued/)
+  await one.line(/picture 2 begins/)
+  one.process.kill('SIGKILL')
+  const done = one.lines.filter(line => line.endsWith('is done')).map(numberOf)
+  const other = start(t, '08-durable.js', redis)
+  await Promise.all([1, 2, 3, 4, 5, 6, 7, 8, 9, 10].filter(n => !done.includes(n)).map(async n => await other.line(new RegExp(`picture ${n} is done`))))
+  t.ok(other.lines.every(line => !line.includes('attempt 2')), 'a crash uses no attempt')
+  other.process.kill('SIGTERM')
+  t.same(await once(other.process, 'exit'), [0, null])
+})
+
+t.test('example/09-cluster-cron.ts: two processes run each tick once', { ...needsRedis(true), ...noSignals !== false && { skip: noSignals } }, async t => {
+  const redis = await Redis.start(t)
+  const all = [start(t, '09-cluster-cron.js', redis), start(t, '09-cluster-cron.js', redis)]
+  await Promise.all(all.map(async ({ line }) => await line(/is ready/)))
+  const ticks = (): string[] => all.flatMap(({ lines }) => lines.flatMap(line => / the tick of (\S+Z)/.exec(line)?.[1] ?? [])).sort()
+  while (ticks().length < 4) await setTimeout(100)
+  const ends = all.map(async ({ process }) => await once(process, 'exit'))
+  for (const { process } of all) process.kill('SIGTERM')
+  t.same(await Promise.all(ends), [[0, null], [0, null]])
+  const times = ticks().map(tick => Date.parse(tick))
+  t.same(times, times.map((_, i) => Number(times[0]) + i * 1_000), 'every second, once')
+})
+
+function numberOf (line: string): number {
+  return Number(/picture (\d+)/.exec(line)?.[1])
+}

@@ -11,7 +11,7 @@ import { aborted, build, deferred, logged, rejection, type Line } from './helper
 import { held, pass, until } from './queues.ts'
 
 const noop = (): void => {}
-const LEFT = /(run is|runs are) cancelled: the queue ends before they could run$/
+const LEFT = /^(1 run is cancelled: the queue ends before it could run|\d+ runs are cancelled: the queue ends before they could run)$/
 
 /** What the log says is left, by the line. */
 function left (lines: Line[]): unknown[] {
@@ -248,6 +248,29 @@ t.test('what is left at the deadline is reported then, though an open HTTP strea
   t.equal(hand.calls.length, 2)
 })
 
+t.test('a queue that closes is stopping as long as it may be given something, though it has nothing to do', async t => {
+  const { app, lines } = await build(t)
+  const hand = held()
+  const queue = app.addBackgroundQueue('a', hand.handler)
+  const response = await streaming(app)
+  await queue.enqueue(1)
+  await hand.call(0)
+  const closed = app.close()
+  await until(async () => queue.state === 'stopping')
+  hand.endAll()
+  await logged(lines, 'run succeeded')
+  await turns()
+  t.equal(queue.state, 'stopping')
+  await queue.enqueue(2)
+  await hand.call(1)
+  await turns()
+  t.equal(queue.state, 'stopping')
+  response.destroy()
+  await closed
+  t.equal(queue.state, 'stopped')
+  t.equal(queue.stats.succeeded, 2)
+})
+
 t.test('a queue waits for the deadline no longer than what runs, and for onClose no longer than the deadline', async t => {
   const clock = fake(t)
   const { app, lines } = await build(t, { shutdownTimeout: '2s' })
@@ -370,7 +393,7 @@ function played (): Played {
         progress (id, value) { queue.progress(id, value) },
         drained: async () => await queue.drained(),
         shutDown () { calls.push('shutDown'); return 0 },
-        release () { calls.push('release') },
+        release () { calls.push('release'); queue.release() },
         close () { calls.push('close'); queue.close(); return 0 }
       }
       return rest
@@ -444,7 +467,7 @@ t.test('an attempt that fails while a stored queue closes is tried again by anot
   t.match(linesOf(lines, 'warn', /./), [{ msg: 'attempt failed, and is retried', delay: 3_600_000 }])
 })
 
-t.test('a lost lease aborts the run, which counts as cancelled', async t => {
+t.test('a lost lease aborts the run, which has not ended then', async t => {
   const store = played()
   const { app } = await build(t, { stores: { default: store } })
   const hand = held()
@@ -454,9 +477,34 @@ t.test('a lost lease aborts the run, which counts as cancelled', async t => {
   const { run } = await hand.call(0)
   store.worker.abort('not in hand', 'lost')
   store.worker.abort(id, 'lost')
+  // The one in memory takes it back.
+  const again = await hand.call(1)
+  t.match(again.run, { id, attempt: 1 })
+  again.end()
   await queue.drain()
   t.match(run.signal.reason, { code: 'FST_BG_CANCELLED', message: /its lease was lost, and it may run elsewhere/ })
-  t.equal(queue.stats.cancelled, 1)
+  t.match(queue.stats, { succeeded: 1, cancelled: 0 })
+})
+
+t.test('a pause by another process shows in the state', async t => {
+  const store = played()
+  const { app } = await build(t, { stores: { default: store }, autostart: false })
+  const queue = app.addBackgroundQueue('a', noop)
+  store.worker.pauseChanged(false)
+  t.equal(queue.state, 'idle')
+  store.worker.pauseChanged(true)
+  t.equal(queue.state, 'paused')
+  store.worker.pauseChanged(false)
+  t.equal(queue.state, 'idle')
+  await queue.start()
+  store.worker.pauseChanged(true)
+  store.worker.pauseChanged(true)
+  t.equal(queue.state, 'paused')
+  store.worker.pauseChanged(false)
+  t.equal(queue.state, 'running')
+  await app.close()
+  store.worker.pauseChanged(true)
+  t.equal(queue.state, 'stopped')
 })
 
 t.test('a run whose processes keep dying under it is logged and counted as failed', async t => {
@@ -502,7 +550,7 @@ t.test('a queue chooses its store by name', async t => {
   app.addBackgroundQueue('by name', { store: 'other' }, noop)
   app.addBackgroundQueue('in memory', { store: 'memory' }, noop)
   t.same([one.options.name, two.options.name], ['by default', 'by name'])
-  t.throws(() => app.addBackgroundQueue('x', { store: 'redis' }, noop), { code: 'FST_BG_UNKNOWN_STORE', message: /the store "redis", which there is not\. There are memory, default, other\./ })
+  t.throws(() => app.addBackgroundQueue('x', { store: 'redis' }, noop), { code: 'FST_BG_UNKNOWN_STORE', message: /the store "redis", which there is not\. There are: memory, default, other\./ })
   t.equal(app.backgroundTasks.get('x'), undefined)
   await app.ready()
   await app.close()

@@ -1,0 +1,36 @@
+import type { RunRecord } from './handle.ts'
+
+/** How many runs are remembered. */
+const REMEMBERED = 30
+
+/** A RunRecord, as it is remembered: few are ever looked at. */
+type Remembered = Omit<RunRecord, 'startedAt'> & { startedAt: number }
+
+/** The last runs that have ended, in a ring: to shift a list costs ten times as much. */
+export class History {
+  readonly #ring: Remembered[] = []
+  #count = 0
+
+  add (run: Remembered): void {
+    this.#ring[this.#count++ % REMEMBERED] = run
+  }
+
+  /** The newest first. */
+  get records (): RunRecord[] { return this.#inOrder.map(recordOf).reverse() }
+
+  /** The newest that was not skipped. */
+  get newest (): RunRecord | undefined {
+    const last = this.#inOrder.findLast(({ outcome }) => outcome !== 'skipped')
+    return last && recordOf(last)
+  }
+
+  /** The oldest first. */
+  get #inOrder (): Remembered[] {
+    const oldest = this.#count % REMEMBERED
+    return [...this.#ring.slice(oldest), ...this.#ring.slice(0, oldest)]
+  }
+}
+
+function recordOf (remembered: Remembered): RunRecord {
+  return { ...remembered, startedAt: new Date(remembered.startedAt) }
+}
