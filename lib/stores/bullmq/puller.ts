@@ -183,7 +183,7 @@ export class Puller {
     const id = job.id as string
     const before = this.#hands.get(id)
     const again = before !== undefined && before.settledAt === undefined
-    const hand = again ? before : await this.#take(job, token)
+    const hand = again ? before : await this.#take(job)
     if (again) Object.assign(hand, { job, lost: false, renewedAt: this.#options.clock.now() })
     const settlement = await new Promise<Settlement>(resolve => {
       const { settle } = hand
@@ -214,12 +214,12 @@ export class Puller {
     }
   }
 
-  async #take (job: RunJob, token: string): Promise<Hand> {
+  async #take (job: RunJob): Promise<Hand> {
     const { clock } = this.#options
     const id = job.id as string
     if (job.data.keyUntil === 'started') {
-      // With its key taken, an update that arrives during the run would be lost.
-      await job.removeDeduplicationKey().catch(async () => await this.#giveBack(job, token))
+      // Where its key stays taken, an update that arrives during the run would be lost: it is left to be taken again.
+      await job.removeDeduplicationKey().catch(() => { throw new this.#engine.WaitingError() })
     }
     const hand: Hand = { job, renewedAt: clock.now(), lost: false, progress: undefined, progressing: false, settle () {}, settledAt: undefined, waiting: undefined }
     this.#hands.set(id, hand)
