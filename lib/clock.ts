@@ -43,8 +43,6 @@ export class Clock {
   #shift = 0
   /** Where a fake clock moves `Date` and leaves `performance` alone: the monotonic time goes by `Date`, less this. */
   #byDate: number | undefined
-  /** Both times when the timer was armed. */
-  #armedAt = { now: 0, wall: 0 }
   /** Wall time less monotonic time when last seen: it changes only when the wall clock is set. */
   #offset = 0
 
@@ -107,7 +105,6 @@ export class Clock {
     if (this.#timer !== undefined && this.#armed <= now + delay) return
     clearTimeout(this.#timer)
     this.#armed = now + delay
-    this.#armedAt = { now, wall: this.wall() }
     // Rounded up, as setTimeout cuts a fraction off and would fire early; but not for what is only the error of a subtraction.
     this.#timer = setTimeout(() => { this.#fire() }, Math.max(0, Math.ceil(delay - 0.01)))
   }
@@ -121,12 +118,7 @@ export class Clock {
     const armed = this.#armed
     this.#disarm()
     const early = armed - this.now()
-    if (early > EARLY) {
-      this.#shift += early
-      const { now, wall } = this.#armedAt
-      const moved = this.wall() - wall
-      if (moved >= armed - now - EARLY) this.#byDate = this.wall() - Math.max(armed, now + moved)
-    }
+    if (early > EARLY) this.#shift += early
     // Never before the deadline, and without an offset that adds up: what is next is reckoned from this.
     this.#ring(this.#monotonic, Math.max(this.now(), armed))
     if (this.#wall.size > 0) {

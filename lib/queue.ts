@@ -55,7 +55,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     this.#payloads.compile()
   }
 
-  /** Not async, which would cost an eighth of a run: what `#enqueue` throws rejects. */
+  /** Not async, which would take a twentieth of what a run takes: what `#enqueue` throws rejects. */
   enqueue (payload: unknown, given?: EnqueueOptions): Promise<Enqueued> {
     try {
       return Promise.resolve(this.#enqueue(payload, given))

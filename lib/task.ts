@@ -250,8 +250,7 @@ export abstract class Task implements BackgroundTask, Runner {
   /** The one way to change the state. */
   protected enter (next: TaskState): void {
     const allowed: readonly TaskState[] = transitions[this.#state]
-    // Its text is made only when it is needed: ten thousand tasks stop at once.
-    if (!allowed.includes(next)) assert.fail(`task "${this.name}" cannot go from ${this.#state} to ${next}`)
+    assert(allowed.includes(next), 'a task takes a way that states.ts does not know')
     this.#state = next
   }
 
