@@ -5,6 +5,7 @@ import Fastify from 'fastify'
 import backgroundTasks from 'fastify-background-tasks'
 import broker, { type Order } from './broker.ts'
 import feed from './feed.ts'
+import mails, { schema as mail, type Mail } from './mails.ts'
 
 // Fastify's own stream writes in the background: on exit the last lines could come out of order.
 const app = Fastify({ logger: { stream: process.stdout } })
@@ -18,10 +19,11 @@ closeWithGrace({ logger: app.log }, async ({ signal, err }) => {
   app.log.info('closed')
 })
 
-// What is registered first is closed last: the service below ends, then the feed stops, then the broker closes.
+// What is registered first is closed last: the service below ends, then the mails, then the feed stops, then the broker closes.
 await app.register(backgroundTasks)
 await app.register(broker)
 await app.register(feed)
+await app.register(mails)
 
 const handled: Order[] = []
 
@@ -49,6 +51,13 @@ app.post<{ Body: { item: string } }>('/orders', { schema }, async (request, repl
 })
 
 app.get('/orders', async () => handled)
+
+// The mail is sent later: 202 and the id of its run. When ten thousand wait, the queue is full, and the answer is 503.
+app.post<{ Body: Mail }>('/mails', { schema: { body: mail } }, async (request, reply) => {
+  return await reply.code(202).send(await app.mails.enqueue(request.body, { reqId: request.id }))
+})
+
+app.get('/mails', async () => await app.mails.counts())
 
 app.get('/tasks', async () => [...app.backgroundTasks].map(({ name, kind, state }) => ({ name, kind, state })))
 

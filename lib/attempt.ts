@@ -27,7 +27,6 @@ export class Attempt {
   #reason: (Error & { code: string }) | undefined
   #begun = false
   #startedAt = 0
-  #progress: Progress | undefined
 
   constructor (of: Runner, launch: Launch, id: string | undefined, number: number) {
     this.#of = of
@@ -64,12 +63,9 @@ export class Attempt {
     return this.#controller.signal
   }
 
-  /** How far it is, if it has said so. */
-  get progress (): Progress | undefined { return this.#progress }
-
+  /** It says how far it is: checked, and kept by whoever keeps the run. */
   progressed (value: Progress): void {
     const checked = checkProgress(this.task, value)
-    this.#progress = checked
     this.#launch.progressed?.(checked)
   }
 

@@ -1,11 +1,10 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Socket } from 'node:net'
 import { isBooted } from './booted.ts'
 import { invalid, show } from './check.ts'
-import type { Timer } from './clock.ts'
 import { errorCodes } from './errors.ts'
 import type { Reason } from './execution.ts'
 import { report } from './report.ts'
+import { Responses } from './response.ts'
 import type { RunHandle, TaskHandler } from './run.ts'
 import { Runs, type Runner } from './runs.ts'
 import type { Runtime } from './runtime.ts'
@@ -13,47 +12,43 @@ import type { Runtime } from './runtime.ts'
 const GRACE = 5_000
 const NAME = 'background'
 
-/** On a request: what waits for its response to be sent; `true` once it has been. */
-const responded = Symbol('fastify-background-tasks.responded')
-
-interface Request extends FastifyRequest {
-  [responded]: (() => void) | true | null
-}
-
-/** avvio's own, which takes a hook at any time; Fastify's types know only `addHook`, which does not after `listen()`. */
+/** avvio's own, which takes a hook at any time, and runs it before all that it has; Fastify's types know only `addHook`. */
 interface Closeable { onClose (hook: () => Promise<void>): void }
 
-/** Work that nobody has declared: what `runInBackground` was given, on any instance. */
+/**
+ * Work that nobody has declared: what `runInBackground` was given, on any instance.
+ *
+ * It is to end before what it uses is closed, and nobody can tell what that is. So, when the application closes, all of it is awaited
+ * before anything is closed: a hook that avvio is given in preClose is the first to run once HTTP has drained. Work that is begun
+ * after that is awaited next, in the same way.
+ */
 export class Backgrounds {
   readonly #runtime: Runtime
+  readonly #responses: Responses
   readonly #byOwner = new Map<FastifyInstance, Background>()
 
   constructor (fastify: FastifyInstance, runtime: Runtime) {
     this.#runtime = runtime
+    this.#responses = new Responses(fastify)
     const backgrounds = this
-    // What a request leaves behind must end before what its route uses is closed. That was opened before the route was declared, so now is
-    // the time for a hook that runs before that closes.
-    fastify.addHook('onRoute', function (this: FastifyInstance) { backgrounds.#of(this).addHook() })
-    fastify.decorateRequest(responded, null)
-    fastify.addHook('onResponse', (request, _reply, done) => {
-      const waiting = (request as Request)[responded]
-      ;(request as Request)[responded] = true
-      if (typeof waiting === 'function') waiting()
-      done()
-    })
+    // Where another plugin's preClose hook fails, ours does not run. What a request leaves behind still has to end before what was opened
+    // before its route was declared is closed.
+    fastify.addHook('onRoute', function (this: FastifyInstance) { backgrounds.#of(this).addPlace() })
   }
 
   /** Runs what `fastify.runInBackground` was given. */
   run (owner: unknown, given: readonly unknown[]): RunHandle {
     if (!this.#runtime.has(owner)) throw new errorCodes.FST_BG_INVALID_THIS('runInBackground()', show(owner))
-    return this.#of(owner).run(given, undefined, undefined)
+    return this.#of(owner).run(given)
   }
 
   /** Runs what `request.runInBackground` was given, after the response to that request. */
   runAfter (request: unknown, given: readonly unknown[]): RunHandle {
-    if (typeof request !== 'object' || request === null || !(responded in request)) throw new errorCodes.FST_BG_INVALID_THIS('request.runInBackground()', show(request))
-    const asked = request as Request
-    return this.#of(asked.server).run(given, asked, responseTo(asked))
+    if (!isRequest(request) || !this.#runtime.has(request.server)) throw new errorCodes.FST_BG_INVALID_THIS('request.runInBackground()', show(request))
+    if (!this.#responses.sees(request)) {
+      throw invalid('request.runInBackground() was called in an onRequest hook that was added before fastify-background-tasks was registered, which has not seen the request yet. Register fastify-background-tasks before that.')
+    }
+    return this.#of(request.server).run(given, request, this.#responses.to(request))
   }
 
   #of (owner: FastifyInstance): Background {
@@ -67,39 +62,21 @@ export class Backgrounds {
   }
 }
 
-/** Resolves when the response has been sent; or when the client has gone, as no onResponse hook runs then. Undefined if that has been. */
-function responseTo (request: Request): Promise<void> | undefined {
-  const before = request[responded]
-  if (before === true) return undefined
-  // Not the request's own 'close', which comes when its body has been read. Over HTTP/2 a client goes by closing a stream.
-  const { socket, stream = socket } = request.raw as { socket?: Socket, stream?: Socket }
-  if (stream?.destroyed === true) return undefined
-  return new Promise(resolve => {
-    const end = (): void => {
-      stream?.removeListener('close', end)
-      resolve()
-    }
-    stream?.once('close', end)
-    request[responded] = () => {
-      if (typeof before === 'function') before()
-      end()
-    }
-  })
-}
-
 /** The background runs of one instance. */
 export class Background implements Runner {
   readonly name = NAME
   readonly owner: FastifyInstance
-  readonly options: { logLevel: undefined, onGiveUp: 'log', grace: number } = { logLevel: undefined, onGiveUp: 'log', grace: GRACE }
+  readonly options: { logLevel: undefined, grace: number } = { logLevel: undefined, grace: GRACE }
   readonly surroundings: Runtime
   readonly #runs: Runs
-  /** How many of its onClose hooks have not run. */
-  #hooks = 0
-  /** Whether the last of them has. */
+  /** How many onClose hooks it has at the places where the instance was given routes, or work. */
+  #places = 0
+  /** Whether the last of them has run. */
   #over = false
-  #reason: Reason | undefined
-  #grace: Timer | undefined
+  /** Whether a hook stands first that has not run. */
+  #awaited = false
+  /** Set when the application closes: why, and from when on, its runs are aborted. */
+  #ends: { reason: Reason, at: number } | undefined
 
   constructor (owner: FastifyInstance, runtime: Runtime) {
     this.owner = owner
@@ -107,30 +84,32 @@ export class Background implements Runner {
     this.#runs = new Runs(this)
   }
 
-  get down (): boolean { return this.#runs.size === 0 }
-
   get active (): boolean { return this.#runs.size > 0 }
 
-  /** Sees to it that its runs end before whatever was opened until now is closed. */
-  addHook (): void {
-    this.#hooks++
-    const hook = async (): Promise<void> => {
-      await this.surroundings.endOf(this)
-      this.#over = --this.#hooks === 0
-    }
-    if (isBooted(this.owner)) (this.owner as unknown as Closeable).onClose(hook)
-    else this.owner.addHook('onClose', hook)
+  get down (): boolean { return !this.active }
+
+  /** What runs, by name. */
+  get names (): string[] { return this.#runs.names }
+
+  /** Sees to it that its runs end before what was opened until now is closed. For as long as plugins load. */
+  addPlace (): void {
+    this.#places++
+    this.owner.addHook('onClose', async () => {
+      await this.surroundings.endBackgrounds()
+      this.#over = --this.#places === 0
+    })
   }
 
-  run (given: readonly unknown[], request: FastifyRequest | undefined, after: Promise<void> | undefined): RunHandle {
+  /** Runs a handler once; not before `after`. */
+  run (given: readonly unknown[], request?: FastifyRequest, after?: Promise<void>): RunHandle {
     const [name, handler] = given.length < 2 ? [NAME, given[0]] : given
     if (typeof name !== 'string' || name.trim() === '') throw invalid(`runInBackground(): the name must be a text that is not empty; received ${show(name)}.`)
     if (typeof handler !== 'function') throw invalid(`runInBackground(): the handler must be a function, and the last argument; received ${show(handler)}.`)
     if (this.#over || this.surroundings.closed) throw new errorCodes.FST_BG_CLOSING(`"${name}" cannot run in the background`)
-    if (this.#hooks === 0) this.addHook()
+    if (this.#places === 0 && !isBooted(this.owner)) this.addPlace()
 
     const log = request?.log ?? this.owner.log
-    const execution = this.#runs.launch({
+    const { attempt, ended } = this.#runs.launch({
       handler: handler as TaskHandler,
       settled: (attempt, result) => {
         const { outcome } = result
@@ -139,24 +118,25 @@ export class Background implements Runner {
         else report.runCutShort(log, name, attempt, result)
       },
       task: name,
-      parent: request?.log,
+      parent: log,
       later: true,
       after,
       always: true
     })
-    if (this.#reason !== undefined) execution.abort(this.#reason)
-    return { id: execution.attempt.id, finished: execution.ended }
+    this.#endInTime()
+    return { id: attempt.id, finished: ended }
   }
 
   runEnded (): void {}
 
+  /** Aborts what runs, and what will, after `grace` milliseconds; has the close wait for it before anything else. */
   shutDown (reason: Reason, grace: number): void {
-    this.#grace ??= this.surroundings.clock.after(grace, () => { this.expire(reason) })
+    this.#ends ??= { reason, at: this.surroundings.clock.now() + grace }
+    this.#endInTime()
   }
 
+  /** Aborts whatever runs: the deadline has passed. */
   expire (reason: Reason): void {
-    this.#grace?.cancel()
-    this.#reason = reason
     this.#runs.expire(reason)
   }
 
@@ -165,9 +145,26 @@ export class Background implements Runner {
     await this.#runs.idle()
   }
 
+  /** Resolves when those that are active now have ended, to whether there were any. */
   async drained (): Promise<boolean> {
     if (!this.active) return false
     await this.idle()
     return true
   }
+
+  #endInTime (): void {
+    if (this.#ends === undefined) return
+    const { reason, at } = this.#ends
+    this.#runs.cancel(reason, at - this.surroundings.clock.now())
+    if (this.#awaited || !this.active) return
+    this.#awaited = true
+    ;(this.owner as unknown as Closeable).onClose(async () => {
+      this.#awaited = false
+      await this.surroundings.endBackgrounds()
+    })
+  }
+}
+
+function isRequest (value: unknown): value is FastifyRequest {
+  return typeof value === 'object' && value !== null && 'raw' in value && 'server' in value
 }

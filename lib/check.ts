@@ -103,6 +103,7 @@ export function check<C extends Record<string, Check<unknown>>> (where: string, 
 
 function unknownOption (where: string, key: string, known: string[], elsewhere: Elsewhere): Error {
   if (Object.hasOwn(elsewhere, key)) return invalid(`${where}: option "${key}" belongs to ${elsewhere[key]}.`)
-  const near = closestMatch(key, [...known, ...Object.keys(elsewhere)], { maxDistance: Math.max(1, Math.floor(key.length / 2.5)) })
+  const keys = [...known, ...Object.keys(elsewhere)]
+  const near = keys.find(one => one.toLowerCase() === key.toLowerCase()) ?? closestMatch(key, keys, { maxDistance: Math.max(1, Math.floor(key.length / 2.5)) })
   return invalid(`${where}: unknown option "${key}". ${near === undefined ? '' : `Did you mean "${near}"? `}It takes ${known.join(', ')}.`)
 }

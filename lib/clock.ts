@@ -12,6 +12,12 @@ const EARLY = 2
 /** How far the wall clock may be set back before what waits for it is planned anew. */
 export const SET_BACK = 3_600_000
 
+// As they were when this was loaded. Where a fake clock has put its own in place of the timers and of Date, and not of `performance`,
+// time is what Date says: `performance` runs on while it stands still, and two tasks that are started at once would be apart.
+const { setTimeout: realTimeout, Date: RealDate } = globalThis
+const realNow = performance.now
+const goesByDate = (): boolean => setTimeout !== realTimeout && Date !== RealDate && performance.now === realNow
+
 /** Something that waits for its time. Reusable: it can be set again once it has fired or was cancelled. */
 export interface Alarm extends Entry {
   /** Called when it is due, with the time that counts as now: never before `due`. */
@@ -37,13 +43,14 @@ export class Clock {
   #shift = 0
   /** Where a fake clock moves `Date` and leaves `performance` alone: the monotonic time goes by `Date`, less this. */
   #byDate: number | undefined
-  /** Both times when the timer was armed. */
-  #armedAt = { now: 0, wall: 0 }
   /** Wall time less monotonic time when last seen: it changes only when the wall clock is set. */
   #offset = 0
 
   /** Milliseconds on the timeline that is never set. */
-  now (): number { return this.#byDate === undefined ? performance.now() + this.#shift : Date.now() - this.#byDate }
+  now (): number {
+    if (this.#byDate === undefined && goesByDate()) this.#byDate = Date.now() - performance.now() - this.#shift
+    return this.#byDate === undefined ? performance.now() + this.#shift : Date.now() - this.#byDate
+  }
 
   /** Milliseconds since the epoch. */
   wall (): number { return Date.now() }
@@ -98,7 +105,6 @@ export class Clock {
     if (this.#timer !== undefined && this.#armed <= now + delay) return
     clearTimeout(this.#timer)
     this.#armed = now + delay
-    this.#armedAt = { now, wall: this.wall() }
     // Rounded up, as setTimeout cuts a fraction off and would fire early; but not for what is only the error of a subtraction.
     this.#timer = setTimeout(() => { this.#fire() }, Math.max(0, Math.ceil(delay - 0.01)))
   }
@@ -112,12 +118,7 @@ export class Clock {
     const armed = this.#armed
     this.#disarm()
     const early = armed - this.now()
-    if (early > EARLY) {
-      this.#shift += early
-      const { now, wall } = this.#armedAt
-      const moved = this.wall() - wall
-      if (moved >= armed - now - EARLY) this.#byDate = this.wall() - Math.max(armed, now + moved)
-    }
+    if (early > EARLY) this.#shift += early
     // Never before the deadline, and without an offset that adds up: what is next is reckoned from this.
     this.#ring(this.#monotonic, Math.max(this.now(), armed))
     if (this.#wall.size > 0) {

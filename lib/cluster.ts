@@ -25,8 +25,8 @@ interface Tick {
   excludeFailed?: true
 }
 
-/** Names of what the processes keep together: the last tick that was enqueued, and from when to when the last run was. */
-const [DUE, START, END] = ['due', 'start', 'end']
+/** Names of what the processes keep together: the last tick that was enqueued; from when to when the last run was, and when its tick had fired. */
+const [DUE, START, END, FIRED] = ['due', 'start', 'end', 'fired']
 /** How many runs of a task with `overlap: 'allow'` one process has in hand at most. */
 const MANY = 1_000
 /** For how long the ids of ticks are kept, so that a process which lags behind enqueues none again. What is older is known from DUE. */
@@ -51,8 +51,10 @@ export class ClusterTask extends TimedTask implements StoreWorker {
   /** What it was handed and has not settled; and of that, what others are to run, or may run already. */
   readonly #handed = new Set<string>()
   readonly #given = new Set<string>()
-  /** For which it is asking the store from where to go on. */
+  /** For which it is asking the store from where to go on: what fires meanwhile is left to that. */
   #asking: Ticker | undefined
+  /** Resolves when what has fired is enqueued. */
+  #enqueued: Promise<void> = Promise.resolve()
   #release: Timer | undefined
   #closed = false
 
@@ -79,18 +81,23 @@ export class ClusterTask extends TimedTask implements StoreWorker {
 
   override get over (): boolean { return this.#closed }
 
+  /** Wherever it runs, or waits. */
+  override async cancel (runId: string): Promise<void> {
+    if (this.runs.has(runId) || !await this.#store.cancel(runId)) await super.cancel(runId)
+  }
+
   override tick (dueAt: Date, missed: number): void {
     // Recorded where it is taken. Here, where the run is, it is seen at once that it may hang.
     if (this.active && this.options.overlap === 'skip') this.countSkip(dueAt)
-    void this.#enqueue({ dueAt: dueAt.getTime(), missed, at: this.#wall })
+    this.#enqueue([{ dueAt: dueAt.getTime(), missed, at: this.#wall }])
   }
 
   override catchUp (dueAts: Date[]): void {
-    void this.#enqueueAll(dueAts)
+    this.#enqueue(dueAts.map(dueAt => ({ dueAt: dueAt.getTime(), missed: 0, at: this.#wall, caughtUp: true })))
   }
 
   override excludeFailed (dueAt: Date): void {
-    void this.#enqueue({ dueAt: dueAt.getTime(), missed: 0, at: this.#wall, excludeFailed: true })
+    this.#enqueue([{ dueAt: dueAt.getTime(), missed: 0, at: this.#wall, excludeFailed: true }])
   }
 
   override shutDown (reason: Reason, grace: number): void {
@@ -160,28 +167,41 @@ export class ClusterTask extends TimedTask implements StoreWorker {
     return ticker !== undefined && ticker === this.ticker && this.state !== 'paused' && !this.surroundings.closing
   }
 
-  /** Goes on from the last tick that was enqueued, as soon as the store says which. */
+  /** Goes on from the last tick that was enqueued, as soon as the store says which; the first time, from now on. */
   async #goOn (): Promise<void> {
     const { ticker } = this
     if (this.#asking === ticker) return
     this.#asking = ticker
-    while (this.#isTicking(ticker)) {
+    const now = this.#wall
+    let since: number | undefined
+    while (since === undefined && this.#isTicking(ticker)) {
       try {
-        const since = await this.#shared.recall(DUE)
-        if (since === undefined) await this.#shared.raise(DUE, this.#wall)
-        else if (this.#isTicking(ticker)) ticker?.start(since)
-        break
+        const last = await this.#shared.recall(DUE) ?? now
+        await this.#shared.raise(DUE, last)
+        since = last
       } catch {
         await new Promise<void>(resolve => { this.surroundings.scheduleClock.after(AGAIN, resolve) })
       }
     }
     if (this.#asking === ticker) this.#asking = undefined
+    if (this.#isTicking(ticker)) ticker?.start(since)
   }
 
-  /** Whether it is enqueued, by this process or another. */
-  async #enqueue (tick: Tick): Promise<boolean> {
-    const { dueAt } = tick
+  /** In their turn: that the last of them is enqueued means that all before it are. */
+  #enqueue (ticks: Tick[]): void {
+    this.#enqueued = this.#enqueued.then(async () => {
+      for (const tick of ticks) {
+        if (!await this.#add(tick)) return
+      }
+    })
+  }
+
+  /** Whether it is enqueued, by this process or another. If not, it has been missed: the ticker comes back to it, once the store is there. */
+  async #add (tick: Tick): Promise<boolean> {
+    const { dueAt, at, caughtUp = false } = tick
     try {
+      if (this.#asking !== undefined) return false
+      if (this.#store.condition.status !== 'ok' || (!caughtUp && this.#wall - at > LATE)) throw new Error('too late')
       // An id that old may have been forgotten.
       if (this.#wall - dueAt > LATE + this.options.jitter && dueAt <= (await this.#shared.recall(DUE) ?? -Infinity)) return true
       await this.#store.enqueue({ id: `${this.name}-${dueAt}`, payload: JSON.stringify(tick), options: plain })
@@ -190,12 +210,6 @@ export class ClusterTask extends TimedTask implements StoreWorker {
     } catch {
       void this.#goOn()
       return false
-    }
-  }
-
-  async #enqueueAll (dueAts: Date[]): Promise<void> {
-    for (const dueAt of dueAts) {
-      if (!await this.#enqueue({ dueAt: dueAt.getTime(), missed: 0, at: this.#wall, caughtUp: true })) return
     }
   }
 
@@ -213,19 +227,21 @@ export class ClusterTask extends TimedTask implements StoreWorker {
       this.skipTick(wanted)
       return
     }
+    // In this order, so that nobody sees a start without its tick.
+    this.#shared.raise(FIRED, tick.at).catch(() => {})
     this.#shared.raise(START, this.#wall).catch(() => {})
     if (excludeFailed) this.run(wanted, false, () => { this.options.exclude?.(wanted.dueAt) }, { timeout: undefined, retry: undefined })
     else if (caughtUp) this.run(wanted, false)
     else this.want(wanted, false)
   }
 
-  /** Whether it fired while the run before was active; or, of those that wait for that, whether another had fired before. */
+  /** Whether it fired while the run before was active; or, of those that wait for that, whether another had fired before. Not one that was interrupted itself. */
   async #isOverlapped ({ at }: Tick): Promise<boolean> {
     const { overlap } = this.options
     if (overlap === 'allow') return false
     try {
-      const [start = Infinity, end = -Infinity] = await Promise.all([this.#shared.recall(START), this.#shared.recall(END)])
-      return overlap === 'skip' ? start <= at && at <= end : start > at && start !== Infinity
+      const [start = Infinity, end = -Infinity, fired = at] = await Promise.all([START, END, FIRED].map(async name => await this.#shared.recall(name)))
+      return overlap === 'skip' ? start <= at && at <= end : start > at && fired !== at
     } catch {
       return false
     }

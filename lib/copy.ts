@@ -13,8 +13,13 @@ let room = 0
  */
 export function copyOf (value: object, maxBytes = LARGEST): object | undefined {
   room = Math.min(maxBytes, LARGEST)
-  const copy = nestedCopy(value, 0)
-  return room < 0 ? undefined : copy
+  try {
+    const copy = nestedCopy(value, 0)
+    return room < 0 ? undefined : copy
+  } catch {
+    // A getter has thrown: JSON says so in its words.
+    return undefined
+  }
 }
 
 function nestedCopy (value: object, depth: number): object | undefined {

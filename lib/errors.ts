@@ -113,6 +113,7 @@ export const errorCodes = {
  * ```
  */
 export class GiveUp extends Error {
+  /** Always `'GiveUp'`. */
   override readonly name = 'GiveUp'
 }
 

@@ -17,6 +17,8 @@ export interface RetryOptions extends Backoff {
   limit: number
 }
 
+const { then } = Promise.prototype
+
 /** Who keeps account of runs. */
 export interface Ledger {
   /** A run has ended. Called before anyone who waits for it hears of it. */
@@ -36,7 +38,7 @@ export class Execution implements Linked {
   #ledger: Ledger | undefined
   /** When the first attempt began, on the clock that is never set, where there may be more. */
   #began = 0
-  #startedAt: number | undefined
+  #startedAt = 0
   #reason: Reason | undefined
   /** Ends the wait for an attempt. */
   #wake: (() => void) | undefined
@@ -55,7 +57,7 @@ export class Execution implements Linked {
   get attempt (): Attempt { return this.#attempt }
 
   /** When it was launched, or its attempt began, in milliseconds since the epoch. */
-  get startedAt (): number { return this.#startedAt ?? 0 }
+  get startedAt (): number { return this.#startedAt }
 
   /** Why it was told to end, if it was. */
   get reason (): Reason | undefined { return this.#reason }
@@ -105,14 +107,16 @@ export class Execution implements Linked {
       return
     }
     const attempt = this.#beginAttempt(tries)
-    let work: unknown
+    let work: Promise<unknown>
     try {
-      work = attempt.execute()
+      work = Promise.resolve(attempt.execute())
     } catch (error) {
       this.#tried(attempt.failed(error), tries)
       return
     }
-    Promise.resolve(work).then(
+    // As await does: whatever `then` the handler's promise may have of its own.
+    void then.call(
+      work,
       value => { this.#tried(attempt.succeeded(value), tries) },
       error => { this.#tried(attempt.failed(error), tries) }
     )
@@ -132,7 +136,7 @@ export class Execution implements Linked {
 
   #end (result: RunResult): void {
     // Asked to end, and past its time limit before: that it rejects is no failure any more.
-    if (result.outcome === 'failed' && this.#reason !== undefined) result.outcome = 'cancelled'
+    if (result.outcome === 'failed' && this.#reason !== undefined && this.#reason.code !== 'FST_BG_TIMEOUT') result.outcome = 'cancelled'
     this.#ledger?.ended(this, result)
     this.#result = result
     this.#ended?.resolve(result)
@@ -189,7 +193,6 @@ export class Execution implements Linked {
   }
 
   async #unlessAborted (work: Promise<unknown>): Promise<void> {
-    if (this.#reason !== undefined) return
     await new Promise<void>(resolve => {
       this.#wake = resolve
       void work.then(() => { resolve() })

@@ -9,10 +9,13 @@ export type TaskStats = Record<RunOutcome | 'active', number>
 
 /** What is remembered of a run that has ended. */
 export interface RunRecord {
+  /** The run's id. */
   id: string
+  /** How it ended. */
   outcome: RunOutcome
   /** When it was due; undefined where no schedule is. */
   dueAt: Date | undefined
+  /** When its first attempt was asked for. */
   startedAt: Date
   /** How long it took, in milliseconds. */
   duration: number
@@ -44,7 +47,7 @@ export interface BackgroundTask {
   nextRuns (count: number): Date[]
   /**
    * Asks for a run now. A timed task runs under its `overlap`, also while it is paused, stopped or not started. Another kind is
-   * started; if it runs already, the outcome is `skipped`.
+   * started, a service in backoff at once; if it runs already, the outcome is `skipped`.
    *
    * Throws `FST_BG_CLOSING` once the application closes.
    */
@@ -75,8 +78,8 @@ export interface BackgroundTask {
    */
   stop (): Promise<void>
   /**
-   * Aborts one run with `FST_BG_CANCELLED`. Resolves when it has ended; rejects with `FST_BG_NOT_FOUND` if no run of that id is
-   * active.
+   * Aborts one run with `FST_BG_CANCELLED`, or calls off one that was triggered and waits. Resolves when it has ended; rejects with
+   * `FST_BG_NOT_FOUND` if no run of that id is active or waits.
    */
   cancel (runId: string): Promise<void>
   /**

@@ -1,22 +1,32 @@
+import type { TaskKind } from './handle.ts'
+import type { TaskState } from './states.ts'
+
 /** How a task, or the whole, is. */
 export type HealthStatus = 'ok' | 'degraded' | 'failing'
 
 /** How one task is, and why. */
 export interface Condition {
+  /** How it is. */
   status: HealthStatus
+  /** Why, where it is not `ok`. */
   reason?: string
 }
 
 /** How a task is, with its name. */
 export interface TaskHealth extends Condition {
+  /** The task's name. */
   name: string
-  kind: string
-  state: string
+  /** What kind of task it is. */
+  kind: TaskKind
+  /** Where it is in its life. */
+  state: TaskState
 }
 
 /** How all tasks are: as bad as the worst of them. */
 export interface Health {
+  /** How the worst of them is. */
   status: HealthStatus
+  /** All tasks, in the order of their declaration. */
   tasks: TaskHealth[]
 }
 

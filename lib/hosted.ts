@@ -75,9 +75,9 @@ export class HostedService extends Task {
         // Close waits for it no more, and calls its stop no more.
         if (this.surroundings.deadline.passed) void this.end()
       }
-    } else if (result.outcome === 'cancelled') {
+    } else if (timedOut || result.outcome === 'cancelled') {
       report.startCancelled(this.log, this.name, attempt, result)
-    } else if (!timedOut) {
+    } else {
       this.enter('failed')
     }
   }

@@ -8,7 +8,7 @@ import type { Health } from './health.ts'
 import type { CronTaskOptions, HostedServiceOptions, PeriodicTaskOptions, ServiceTaskOptions } from './options.ts'
 import { pluginOptions, type BackgroundTasksOptions } from './plugin-options.ts'
 import type { BackgroundQueue } from './queue-handle.ts'
-import type { PayloadOf, QueueOptions } from './queue-options.ts'
+import type { EnqueuedOf, PayloadOf, QueueOptions } from './queue-options.ts'
 import type { QueueHandler, RunHandle, TaskHandler } from './run.ts'
 import { Runtime } from './runtime.ts'
 
@@ -17,13 +17,14 @@ export type { Duration } from './duration.ts'
 export type { BackgroundTask, RunRecord, TaskKind, TaskStats } from './handle.ts'
 export type { Health, HealthStatus, TaskHealth } from './health.ts'
 export type { BackgroundTasksOptions } from './plugin-options.ts'
-export type { CronTaskOptions, HostedServiceOptions, PeriodicTaskOptions, RestartPolicy, RestartWhen, RetryPolicy, ServiceTaskOptions, TaskOptions } from './options.ts'
+export type { CronTaskOptions, HandlerOptions, HostedServiceOptions, Overlap, PeriodicTaskOptions, RestartPolicy, RestartWhen, RetryPolicy, ServiceTaskOptions, TaskOptions, TimedTaskOptions } from './options.ts'
 export type { BackgroundQueue, Counts, Enqueued, EnqueueOptions, ListedState, ListOptions, QueuedRun, RunPage, StoredError } from './queue-handle.ts'
-export type { KeepPolicy, PayloadOf, QueueOptions } from './queue-options.ts'
+export type { EnqueuedOf, KeepPolicy, PayloadOf, QueueOptions } from './queue-options.ts'
 export type * from './run.ts'
 export type { ClaimedRun, Keep, NewRun, OpenOptions, RunOptions, Settlement, Shared, Store, StoreQueue, StoreWorker } from './store.ts'
 export type { TaskState } from './states.ts'
 export type { RunTrace } from './tracing.ts'
+export type { Misfire } from './ticker.ts'
 export { ticks, type TicksOptions } from './ticks.ts'
 
 /** All background tasks of a server, in the order of their declaration. */
@@ -77,7 +78,7 @@ declare module 'fastify' {
      * Throws `FST_BG_INVALID_OPTION`, `FST_BG_INVALID_THIS`, `FST_BG_DUPLICATE_NAME`, `FST_BG_UNKNOWN_STORE`, and `FST_BG_CLOSING` once the app closes.
      */
     addBackgroundQueue<Server extends Owner, Payload = unknown> (this: Server, name: string, handler: QueueHandler<Payload, Server>): BackgroundQueue<Payload>
-    addBackgroundQueue<Server extends Owner, const Schema = undefined, Payload = PayloadOf<Server, Schema>> (this: Server, name: string, options: QueueOptions<Schema>, handler: QueueHandler<Payload, Server>): BackgroundQueue<Payload>
+    addBackgroundQueue<Server extends Owner, const Schema = undefined, Payload = PayloadOf<Server, Schema>> (this: Server, name: string, options: QueueOptions<Schema>, handler: QueueHandler<Payload, Server>): BackgroundQueue<EnqueuedOf<Schema, Payload>>
     /**
      * Runs a handler once, in the background: logged if it fails, never an unhandled rejection, awaited when the app closes. It begins in a later
      * macrotask. Without a name the task is `background`.

@@ -68,8 +68,11 @@ export interface RetryPolicy extends BackoffOptions {
 export interface ServiceTaskOptions extends HandlerOptions {
   /** When the service is started again. Default `'on-failure'`. */
   restart?: RestartWhen | RestartPolicy | undefined
+  /** Of a timed task or a queue: a service has `restart`. */
   retry?: undefined
+  /** Of a timed task. */
   every?: undefined
+  /** Of a timed task. */
   cron?: undefined
 }
 
@@ -104,6 +107,7 @@ export type HostedServiceOptions<Server = AnyInstance> = TaskOptions & StartTime
 export interface TimedTaskOptions extends HandlerOptions {
   /** Further attempts of a run that failed: how many, or how. Default `0`. */
   retry?: number | RetryPolicy | undefined
+  /** Of a service: a timed task has `retry`. */
   restart?: undefined
   /** Also run once at the start. Default `false`. */
   immediate?: boolean | undefined
@@ -132,7 +136,9 @@ export interface TimedTaskOptions extends HandlerOptions {
 export interface PeriodicTaskOptions extends TimedTaskOptions {
   /** The period, 1 ms or more. Ticks stand on a fixed grid from the moment the task starts; a slow run never shifts it. */
   every: Duration
+  /** In place of `every`. */
   cron?: undefined
+  /** Goes with `cron`. */
   timezone?: undefined
 }
 
@@ -142,6 +148,7 @@ export interface CronTaskOptions extends TimedTaskOptions {
   cron: string
   /** The IANA zone of the wall times, such as `'Europe/Berlin'`. Default: that of the process. */
   timezone?: string | undefined
+  /** In place of `cron`. */
   every?: undefined
 }
 
@@ -159,7 +166,7 @@ export type TimedOptions = SharedHandlerOptions & TickerOptions & { immediate: b
 /** What only a queue takes; queue-options.ts has their checks. */
 export const queueKeys = ['schema', 'store', 'concurrency', 'maxSize', 'onFull', 'rate', 'maxPayload', 'keep'] as const
 
-export const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
+const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
 const hostedChecks = { ...sharedChecks, start: func<TaskHandler>, stop: func<TaskHandler>, startTimeout: positiveDuration }
 export const handlerChecks = { ...sharedChecks, timeout: positiveDuration, onGiveUp: givenUp }
 const serviceChecks = { ...handlerChecks, restart }

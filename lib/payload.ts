@@ -50,11 +50,10 @@ export class Payloads {
     return copy ?? this.#json(payload)
   }
 
-  /** What the schema makes of a payload, which is the validator's to change. Throws, or rejects with, `FST_BG_INVALID_PAYLOAD`. */
+  /** What the schema, which there is, makes of a payload, which is the validator's to change. Throws, or rejects with, `FST_BG_INVALID_PAYLOAD`. */
   validate (payload: unknown): unknown {
     this.compile()
-    const validate = this.#validate
-    if (validate === undefined) return payload
+    const validate = this.#validate as Validate
     // As Fastify does for a body: what is missing is null, and ajv can change the root value only where it has a parent.
     const holder = { payload: payload ?? null }
     let result: unknown

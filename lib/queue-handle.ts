@@ -11,28 +11,41 @@ export type Counts = Record<ListedState, number>
 
 /** An error, as a store keeps it. */
 export interface StoredError {
+  /** Its `name`, such as `'TypeError'`. */
   name: string
+  /** Its message. */
   message: string
+  /** Its `code`, where that is a string. */
   code: string | undefined
+  /** Its stack, where one is known. */
   stack: string | undefined
 }
 
 /** A run of a queue, as its store knows it. */
 export interface QueuedRun {
+  /** Id of the run, as `enqueue` gave it. */
   id: string
+  /** In what state it is. */
   state: ListedState
+  /** A copy of what was enqueued, before the schema changes anything in it. */
   payload: unknown
   /** The attempt that runs, was the last, or will be the next; from 1. */
   attempt: number
+  /** From 0 to 2,097,151: the lower number runs first. */
   priority: number
+  /** The `key` it was enqueued with. */
   key: string | undefined
+  /** Id of the request that asked for it, where one was given. */
   reqId: string | undefined
+  /** How far it is, by the last `run.progress()`; undefined where there was none. */
   progress: Progress | undefined
+  /** When it was enqueued. */
   enqueuedAt: Date
   /** When a delayed run may begin. */
   runAt: Date | undefined
   /** When its last attempt began. */
   startedAt: Date | undefined
+  /** When it succeeded, or failed for good. */
   finishedAt: Date | undefined
   /** What its last attempt failed with. */
   error: StoredError | undefined
@@ -66,6 +79,7 @@ export interface EnqueueOptions {
 
 /** Which runs to list. */
 export interface ListOptions {
+  /** In what state they are. */
   state: ListedState
   /** How many at most, from 1 to 1,000. Default `100`. */
   limit?: number | undefined
@@ -75,6 +89,7 @@ export interface ListOptions {
 
 /** A page of runs. */
 export interface RunPage {
+  /** Those that wait in the order in which they will run; those that ended, the newest first. */
   runs: QueuedRun[]
   /** To be given to `list` for the next page; undefined after the last. A page may miss or repeat a run that has moved meanwhile. */
   cursor: string | undefined

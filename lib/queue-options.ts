@@ -18,7 +18,10 @@ export interface KeepPolicy {
 /** Options of a queue. */
 export interface QueueOptions<Schema = unknown> extends HandlerOptions {
   /** What a payload must look like, for the validator compiler of the owner, or Fastify's default one. */
-  schema?: { payload: Schema } | undefined
+  schema?: {
+    /** The schema of a payload, as that compiler takes it. */
+    payload: Schema
+  } | undefined
   /** Name of the store in which its runs wait. Default: the plugin's `default` store, or else memory. */
   store?: string | undefined
   /** How many runs this process has in hand at most. Default `1`. */
@@ -30,13 +33,26 @@ export interface QueueOptions<Schema = unknown> extends HandlerOptions {
   /** What becomes of one too many. Default `'reject'`: with `FST_BG_QUEUE_FULL`, which a route answers with 503. `'wait'`: `enqueue` waits for room. */
   onFull?: 'reject' | 'wait' | undefined
   /** At most `limit` attempts begin within any `per`. Default: none. */
-  rate?: { limit: number, per: Duration } | undefined
+  rate?: {
+    /** How many attempts, 1 or more. */
+    limit: number
+    /** In what time, above 0. */
+    per: Duration
+  } | undefined
   /** How many bytes of JSON a payload has at most. Default `256000`. */
   maxPayload?: number | undefined
-  /** Which ended runs are kept, to be listed and retried. Default: none that succeeded, the last 100 that failed. */
-  keep?: { succeeded?: KeepPolicy | undefined, failed?: KeepPolicy | undefined } | undefined
+  /** Which ended runs are kept, to be listed and retried. */
+  keep?: {
+    /** Those that succeeded. Default: none; on BullMQ the last 100, for a day. */
+    succeeded?: KeepPolicy | undefined
+    /** Those that failed for good. Default: the last 100; on BullMQ the last 1,000, for 14 days. */
+    failed?: KeepPolicy | undefined
+  } | undefined
+  /** Of a service: a queue has `retry`. */
   restart?: undefined
+  /** Of a timed task. */
   every?: undefined
+  /** Of a timed task. */
   cron?: undefined
 }
 
@@ -44,6 +60,9 @@ export interface QueueOptions<Schema = unknown> extends HandlerOptions {
 export type PayloadOf<Server, Schema> = Server extends FastifyInstance<any, any, any, any, infer Provider>
   ? Provider extends FastifyTypeProvider ? (Provider & { schema: Schema })['validator'] : unknown
   : unknown
+
+/** What may be enqueued: what the handler takes; or, where the schema is a Standard Schema (zod, valibot, arktype), what that makes it of. */
+export type EnqueuedOf<Schema, Payload> = Schema extends { readonly '~standard': { readonly types?: { readonly input: infer Input } | undefined } } ? Input : Payload
 
 /** A queue's options, checked and complete. */
 export interface CheckedQueueOptions extends SharedHandlerOptions {

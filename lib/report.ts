@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { inspect } from 'node:util'
 import type { Attempt } from './attempt.ts'
+import type { RunRecord } from './handle.ts'
 import type { StoredError } from './queue-handle.ts'
 import type { RunResult } from './run.ts'
 
@@ -38,7 +39,7 @@ export const report = {
     if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number }, 'run started')
   },
   left (log: FastifyBaseLogger, task: string, count: number): void {
-    write(log, 'warn', { task, count }, `${count} ${count === 1 ? 'run is' : 'runs are'} cancelled: the queue ends before they could run`)
+    write(log, 'warn', { task, count }, count === 1 ? '1 run is cancelled: the queue ends before it could run' : `${count} runs are cancelled: the queue ends before they could run`)
   },
   tickExcluded (log: FastifyBaseLogger, task: string, dueAt: Date): void {
     write(log, 'debug', { task, dueAt }, 'tick skipped: excluded')
@@ -68,14 +69,14 @@ export const report = {
   onGiveUpFailed (log: FastifyBaseLogger, task: string, err: unknown): void {
     write(log, 'error', { task, err }, 'onGiveUp failed')
   },
-  stopTimeout (log: FastifyBaseLogger, task: string, waited: string): void {
-    write(log, 'error', { task }, `still runs ${waited} after it was told to stop: stop() waits no longer`)
+  stopTimeout (log: FastifyBaseLogger, task: string, attempt: Attempt | undefined, waited: string): void {
+    write(log, 'error', { task, run: attempt?.id, attempt: attempt?.number }, `still runs ${waited} after it was told to stop: stop() waits no longer`)
   },
-  startFailed (log: FastifyBaseLogger, task: string, err: unknown): void {
-    write(log, 'error', { task, err }, 'start failed')
+  startFailed (log: FastifyBaseLogger, task: string, attempt: Attempt | undefined, duration: number, err: unknown): void {
+    write(log, 'error', { task, run: attempt?.id, attempt: attempt?.number, duration: Math.round(duration), err }, 'start failed')
   },
-  stoppedLate (log: FastifyBaseLogger, task: string): void {
-    write(log, 'warn', { task }, 'stopped after the shutdown deadline')
+  stoppedLate (log: FastifyBaseLogger, task: string, last: RunRecord | undefined): void {
+    write(log, 'warn', { task, run: last?.id, duration: last && Math.round(last.duration) }, 'stopped after the shutdown deadline')
   },
   storeLost (log: FastifyBaseLogger, err: Error | undefined): void {
     write(log, 'error', err === undefined ? {} : { err }, 'the store cannot be reached: it is tried again')

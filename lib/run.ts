@@ -50,6 +50,7 @@ export type RunOutcome = 'succeeded' | 'failed' | 'cancelled' | 'skipped'
 
 /** What is known of a run that has ended. */
 export interface RunResult {
+  /** How it ended. */
   outcome: RunOutcome
   /** What the handler returned, if it succeeded. */
   value: unknown

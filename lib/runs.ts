@@ -69,6 +69,9 @@ export class Runs implements Ledger {
     return this.#active?.first
   }
 
+  /** What those that are active are called; there are some. */
+  get names (): string[] { return [...new Set([...this.#active as List<Execution>].map(({ attempt }) => attempt.task))] }
+
   /** Those that have ended, the newest first. */
   get history (): RunRecord[] { return this.#history?.records ?? [] }
 

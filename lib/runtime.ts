@@ -19,6 +19,8 @@ import type { Task } from './task.ts'
 
 /** How many tasks get hooks of their own. Fastify's hook runner overflows the stack at some thousands, and each hook costs as much as a task. */
 const OWN_HOOKS = 200
+/** How many onReady hooks one owner gets at most: its hook runner calls itself for each, and the stack overflows at some thousands. */
+const MOST_HOOKS = 2_000
 /** How long before Fastify's own limit a failed start gives up waiting for what it stops, so that the user sees our error. */
 const MARGIN = 200
 
@@ -45,9 +47,13 @@ export class Runtime implements Surroundings {
   readonly #leaving = new Set<Task>()
   /** The tasks that are declared together beyond OWN_HOOKS, on one owner and in one go, so that nothing comes in between: they share hooks. */
   #together: { owner: FastifyInstance, tasks: Task[] } | undefined
+  /** For each owner, for each of its onReady hooks: the tasks that it starts, in the groups that they were declared in. */
+  readonly #readyHooks = new WeakMap<FastifyInstance, Task[][][]>()
   readonly #errors: Error[] = []
   #hooks = 0
   #closed = false
+  /** When the close began, by the clock. */
+  #closesSince = 0
   #starting: Promise<void> | undefined
   phase: 'open' | 'failed' | 'closing' = 'open'
 
@@ -88,10 +94,12 @@ export class Runtime implements Surroundings {
     if (this.phase === 'closing') this.#tell(background, new errorCodes.FST_BG_SHUTDOWN())
   }
 
-  /** Sees the background runs of an instance to their end, and no longer than to the deadline. */
-  async endOf (background: Background): Promise<void> {
+  /** Sees all background runs to their end, and no longer than to the deadline. */
+  async endBackgrounds (): Promise<void> {
     this.#beginClose()
-    await this.deadline.until(background.idle())
+    while ([...this.#backgrounds].some(({ active }) => active) && !this.deadline.passed) {
+      await this.deadline.until(Promise.all([...this.#backgrounds].map(async one => { await one.idle() })))
+    }
   }
 
   /** Starts every enabled task that has not been started; who asks meanwhile gets the same promise. */
@@ -176,7 +184,18 @@ export class Runtime implements Surroundings {
   }
 
   #addHooksFor (owner: FastifyInstance, tasks: Task[]): void {
-    owner.addHook('onReady', async () => { await this.#autostart(tasks) })
+    const hooks = this.#readyHooks.get(owner) ?? []
+    this.#readyHooks.set(owner, hooks)
+    if (hooks.length < MOST_HOOKS) {
+      const all = [tasks]
+      hooks.push(all)
+      owner.addHook('onReady', async () => {
+        for (const tasks of all) await this.#autostart(tasks)
+      })
+    } else {
+      // Sooner than what came in between, rather than not at all. They end in their place: of onClose hooks there can be any number.
+      hooks.at(-1)?.push(tasks)
+    }
     owner.addHook('onClose', async () => { await this.#end(tasks) })
   }
 
@@ -191,11 +210,12 @@ export class Runtime implements Surroundings {
 
   async #startLate (task: Task): Promise<void> {
     if (!this.#startsByItself(task)) return
+    const began = this.clock.now()
     try {
       await task.start()
     } catch (error) {
       // Whoever declared it has gone on: the log is left to tell. A start that close has cut short did not fail.
-      if (task.state === 'failed') report.startFailed(task.log, task.name, error)
+      if (task.state === 'failed') report.startFailed(task.log, task.name, task.first, this.clock.now() - began, error)
     }
   }
 
@@ -233,6 +253,7 @@ export class Runtime implements Surroundings {
   #beginClose (): void {
     if (this.phase === 'closing') return
     this.phase = 'closing'
+    this.#closesSince = this.clock.now()
     this.scheduleClock.clear()
     // One for all tasks: a stack trace for each of ten thousand would be felt.
     const reason = new errorCodes.FST_BG_SHUTDOWN()
@@ -242,7 +263,8 @@ export class Runtime implements Surroundings {
 
   /** It hears of the close well before the deadline, whatever grace was asked for. */
   #tell (one: Task | Background, reason: Reason): void {
-    one.shutDown(reason, Math.min(one.options.grace, this.#options.shutdownTimeout * 3 / 4))
+    const since = this.clock.now() - this.#closesSince
+    one.shutDown(reason, Math.max(0, Math.min(one.options.grace, this.#options.shutdownTimeout * 3 / 4) - since))
   }
 
   /** The deadline's own work: it does not wait for an onClose hook, which an open HTTP stream can hold back for ever. */
@@ -250,8 +272,9 @@ export class Runtime implements Surroundings {
     const up = this.#all.filter(task => !task.down)
     if (up.length > 0) {
       const limit = formatDuration(this.#options.shutdownTimeout)
-      const names = up.map(task => `"${task.name}" (${task.active ? 'still runs' : 'waits for its stop, behind these or open connections'})`)
-      report.shutdownTimeout(this.#server.log, up.map(task => task.name), new errorCodes.FST_BG_SHUTDOWN_TIMEOUT(limit, names.join(', ')))
+      const named = up.flatMap(one => namesOf(one).map(name => ({ name, why: one.active ? 'still runs' : 'waits for its stop, behind these or open connections' })))
+      const said = named.map(({ name, why }) => `"${name}" (${why})`).join(', ')
+      report.shutdownTimeout(this.#server.log, named.map(({ name }) => name), new errorCodes.FST_BG_SHUTDOWN_TIMEOUT(limit, said))
     }
     for (const task of this.#all) task.expire(reason)
   }
@@ -272,7 +295,7 @@ export class Runtime implements Surroundings {
   async #finishClose (): Promise<void> {
     this.#beginClose()
     await this.#end([...this.#leaving, ...this.#late])
-    for (const background of this.#backgrounds) await this.endOf(background)
+    await this.endBackgrounds()
     for (const store of this.stores.values()) {
       await this.deadline.until(store.stop().catch(error => { this.#errors.push(toError(error)) }))
     }
@@ -282,4 +305,8 @@ export class Runtime implements Surroundings {
     if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed`)
     if (error !== undefined) throw error
   }
+}
+
+function namesOf (one: Task | Background): string[] {
+  return 'names' in one ? one.names : [one.name]
 }

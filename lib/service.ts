@@ -8,7 +8,7 @@ import { IN_A_ROW, type Condition } from './health.ts'
 import type { ServiceOptions } from './options.ts'
 import { report } from './report.ts'
 import { Restarts } from './restarts.ts'
-import type { RunResult, TaskHandler } from './run.ts'
+import type { RunHandle, RunResult, TaskHandler } from './run.ts'
 import type { Surroundings } from './runs.ts'
 import { Task } from './task.ts'
 
@@ -36,6 +36,16 @@ export class Service extends Task {
   override shutDown (reason: Reason, grace: number, rest?: 'stopped' | 'paused'): void {
     this.#restart?.cancel()
     super.shutDown(reason, grace, rest)
+  }
+
+  /** In backoff the wait for the next life is over: whoever asks for a run now has seen to what went wrong. */
+  override trigger (): RunHandle {
+    if (this.state !== 'backoff') return super.trigger()
+    return this.handle((id, settle) => {
+      this.#restart?.cancel()
+      this.#live(id)
+      void this.last?.ended.then(settle)
+    })
   }
 
   protected get live (): boolean { return this.state === 'running' || this.state === 'backoff' }

@@ -32,13 +32,24 @@ export interface OpenOptions {
   name: string
   /** How many runs this process has in hand at most. */
   concurrency: number
-  /** How many runs wait or are delayed at most, and what becomes of one too many; undefined where the queue does not say. */
+  /** How many runs wait or are delayed at most; undefined where the queue does not say. */
   maxSize: number | undefined
+  /** What becomes of one too many: `FST_BG_QUEUE_FULL`, or `enqueue` waits for room; undefined where the queue does not say. */
   onFull: 'reject' | 'wait' | undefined
   /** At most `limit` attempts begin within `per` milliseconds. */
-  rate: { limit: number, per: number } | undefined
+  rate: {
+    /** How many attempts, 1 or more. */
+    limit: number
+    /** In how many milliseconds. */
+    per: number
+  } | undefined
   /** Which ended runs are kept; what is undefined is the store's to decide. */
-  keep: { succeeded: Keep, failed: Keep }
+  keep: {
+    /** Those that succeeded. */
+    succeeded: Keep
+    /** Those that failed for good. */
+    failed: Keep
+  }
   /** Whether one run at a time is in hand in all processes together, or as many as there may be; undefined where that is not the queue's business. */
   exclusive?: boolean | undefined
   /** The time that the store goes by, as far as it is the store's. */
@@ -49,7 +60,9 @@ export interface OpenOptions {
 
 /** How many ended runs are kept, and for how many milliseconds. */
 export interface Keep {
+  /** How many at most; undefined where the queue does not say. */
   count: number | undefined
+  /** For how many milliseconds after their end; undefined where the queue does not say. */
   age: number | undefined
 }
 
@@ -91,20 +104,25 @@ export interface RunOptions {
   priority: number
   /** While a run with that key waits or runs (or, until it was `'started'`, waits), another is a duplicate. */
   key: string | undefined
+  /** Until when the key is taken: its run begins, or has ended. */
   keyUntil: 'started' | 'finished'
   /** Where the run has a retry policy of its own: to be handed back when it is claimed. */
   retry: RetryOptions | undefined
+  /** Id of the request that asks for it, where one was given: to be handed back when it is claimed, and listed. */
   reqId: string | undefined
 }
 
 /** A run that the store hands to a worker. */
 export interface ClaimedRun {
+  /** The id it was enqueued with. */
   id: string
   /** The payload, parsed: a copy that is the worker's. */
   payload: unknown
   /** From 1. An attempt that was interrupted is not counted. */
   attempt: number
+  /** The retry policy it was enqueued with, where it has its own. */
   retry: RetryOptions | undefined
+  /** Id of the request that asked for it, where one was given. */
   reqId: string | undefined
   /** When it was handed over, in milliseconds since the epoch, where the store has looked. */
   startedAt?: number | undefined
@@ -119,11 +137,22 @@ export interface ClaimedRun {
  * - `interrupted`: back to the front of its place, with no attempt used, and without anybody seeing a failure.
  */
 export type Settlement =
-  | { outcome: 'succeeded' | 'cancelled' | 'interrupted' }
-  | { outcome: 'failed', error: StoredError, retryIn: number | undefined }
+  | {
+    /** How the attempt ended. */
+    outcome: 'succeeded' | 'cancelled' | 'interrupted'
+  }
+  | {
+    /** How the attempt ended. */
+    outcome: 'failed'
+    /** What it failed with. */
+    error: StoredError
+    /** Milliseconds until the next attempt; undefined if there is none. */
+    retryIn: number | undefined
+  }
 
 /** Numbers that all processes which share a queue keep together, each under a name. */
 export interface Shared {
+  /** The number under that name; undefined if there is none. */
   recall (name: string): Promise<number | undefined>
   /** Sets it, unless it is as high already. */
   raise (name: string, value: number): Promise<void>
@@ -146,14 +175,18 @@ export interface StoreQueue {
   work (): void
   /** Hands over no more, until `work`. What is in hand goes on. */
   halt (): void
+  /** Hands over no more, in no process, until `resume`. What is in hand goes on. */
   pause (): Promise<void>
+  /** Ends a pause, in all processes. */
   resume (): Promise<void>
 
+  /** How many runs are in which state. */
   counts (): Promise<Counts>
   /** Runs in a state, from the `offset`th on. Those that wait stand in the order in which they will run; those that ended, the newest first. */
   list (state: ListedState, offset: number, limit: number): Promise<QueuedRun[]>
   /** Makes a failed run wait again, for one more attempt. */
   retry (id: string): Promise<boolean>
+  /** Makes all failed runs wait again, for one more attempt, but for those whose key is taken. Resolves to how many it did. */
   retryFailed (): Promise<number>
   /** Takes a run that waits out; has the worker that runs it abort, and resolves when it has ended. Not for one that has ended. */
   cancel (id: string): Promise<boolean>

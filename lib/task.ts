@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import assert from 'node:assert'
 import { randomUUID } from 'node:crypto'
+import type { Attempt } from './attempt.ts'
 import { invalid, show } from './check.ts'
 import { Deadline } from './deadline.ts'
 import { formatDuration } from './duration.ts'
@@ -215,6 +216,9 @@ export abstract class Task implements BackgroundTask, Runner {
     return this.#ending
   }
 
+  /** What its life began with, if one has. */
+  get first (): Attempt | undefined { return this.last?.attempt }
+
   /** Whether it has begun to do anything. */
   get begun (): boolean { return this.live || this.#state !== 'idle' }
 
@@ -246,8 +250,7 @@ export abstract class Task implements BackgroundTask, Runner {
   /** The one way to change the state. */
   protected enter (next: TaskState): void {
     const allowed: readonly TaskState[] = transitions[this.#state]
-    // Its text is made only when it is needed: ten thousand tasks stop at once.
-    if (!allowed.includes(next)) assert.fail(`task "${this.name}" cannot go from ${this.#state} to ${next}`)
+    assert(allowed.includes(next), 'a task takes a way that states.ts does not know')
     this.#state = next
   }
 
@@ -324,7 +327,7 @@ export abstract class Task implements BackgroundTask, Runner {
   async #patiently (work: Promise<void>): Promise<void> {
     const { clock, deadline, patience } = this.surroundings
     const limit = new Deadline(clock)
-    limit.start(patience, () => { report.stopTimeout(this.log, this.name, formatDuration(patience)) })
+    limit.start(patience, () => { report.stopTimeout(this.log, this.name, this.runs.oldest?.attempt, formatDuration(patience)) })
     await limit.until(deadline.until(work))
     limit.clear()
     if (!limit.passed && !deadline.passed) await work
@@ -345,6 +348,6 @@ export abstract class Task implements BackgroundTask, Runner {
   runEnded (): void {
     if (this.active || this.holding || this.#state !== 'stopping' || this.#ending !== undefined) return
     this.enter(this.#rest)
-    if (this.surroundings.deadline.passed) report.stoppedLate(this.log, this.name)
+    if (this.surroundings.deadline.passed) report.stoppedLate(this.log, this.name, this.lastRun)
   }
 }

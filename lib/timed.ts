@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { randomUUID } from 'node:crypto'
 import type { Attempt } from './attempt.ts'
+import { errorCodes } from './errors.ts'
 import { skipped, type Reason } from './execution.ts'
 import { IN_A_ROW, OVERDUE, type Condition } from './health.ts'
 import type { TimedOptions } from './options.ts'
@@ -72,6 +73,12 @@ export class TimedTask extends Task implements TickerListener {
       else if (this.resumable) await this.begin()
       this.resumable = false
     })
+  }
+
+  override async cancel (runId: string): Promise<void> {
+    const { handle } = this.#pending ?? {}
+    if (handle === undefined || handle.id !== runId) await super.cancel(runId)
+    else this.#dropPending(new errorCodes.FST_BG_CANCELLED(this.name, 'the run was cancelled'))
   }
 
   override shutDown (reason: Reason, grace: number): void {
@@ -206,6 +213,10 @@ export class TimedTask extends Task implements TickerListener {
   /** Forgets what stands by: without a reason, only what ticks have asked for. */
   #drop (reason?: Reason): void {
     this.#backlog = undefined
+    this.#dropPending(reason)
+  }
+
+  #dropPending (reason: Reason | undefined): void {
     const { dueAt, handle } = this.#pending ?? {}
     if (handle !== undefined) {
       if (reason === undefined) return

@@ -3,11 +3,13 @@ import type { FastifyInstance } from 'fastify'
 
 /** What the tracing channel `fastify-background-tasks:run` says of an attempt. */
 export interface RunTrace {
+  /** The owner of the task. */
   server: FastifyInstance
   /** Name of the task. */
   task: string
   /** Id of the run. */
   run: string
+  /** Which attempt of the run it is, from 1. */
   attempt: number
 }
 

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
@@ -61,6 +62,11 @@ export class Child {
     }
   }
 
+  /** Resolves when it has written so many lines with that message; rejects if the process ends without. */
+  async count (msg: string, count: number): Promise<void> {
+    await this.line(line => line.msg === msg && this.messages.filter(one => one === msg).length >= count)
+  }
+
   /** Where it listens, as soon as it does. */
   async address (): Promise<string> {
     const before = 'Server listening at '
@@ -82,6 +88,20 @@ export class Child {
     for (const resolve of this.#arrived) resolve()
     this.#arrived.clear()
   }
+}
+
+/**
+ * The build of a fixture, for tests that start many processes: plain node is up in half a second, and with tap's loaders it takes ten. Throws
+ * if there is none, or one of other sources.
+ */
+export function built (fixture: string): string {
+  const build = `../dist/test/fixtures/${fixture}.js`
+  const sources = [`fixtures/${fixture}.ts`, ...readdirSync(new URL('../lib', import.meta.url), { recursive: true }).filter(file => String(file).endsWith('.ts')).map(file => `../lib/${String(file)}`)]
+  const timeOf = (path: string): number => statSync(new URL(path, import.meta.url)).mtimeMs
+  if (!existsSync(new URL(build, import.meta.url)) || sources.some(source => timeOf(source) > timeOf(build))) {
+    throw new Error('dist/ is missing, or older than its sources: run "npm run build" first')
+  }
+  return build
 }
 
 /** Why a test of signals cannot run here, or false. */

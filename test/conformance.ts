@@ -3,9 +3,10 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import backgroundTasks, {
-  GiveUp, type BackgroundQueue, type BackgroundTasksOptions, type ListedState, type QueuedRun, type QueueOptions, type Run, type Store
+  GiveUp, type BackgroundQueue, type BackgroundTasksOptions, type ListedState, type QueuedRun, type QueueOptions, type Store
 } from '../lib/index.ts'
-import { aborted, capture, deferred, logged, rejection, type Line } from './helper.ts'
+import { aborted, capture, logged, rejection, type Line } from './helper.ts'
+import { held, list, until, type Handler } from './queues.ts'
 
 /** What a store can do beyond what all can. */
 export interface Capabilities {
@@ -20,8 +21,6 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{1
 const FAST = { delay: 1, jitter: false }
 /** Longer than a test takes. */
 const LONG = '1h'
-
-type Handler = (this: FastifyInstance, run: Run) => unknown
 
 interface App { app: FastifyInstance, lines: Line[] }
 
@@ -134,8 +133,19 @@ export function conformance (t: Test, makeStore: MakeStore, { durable }: Capabil
     const { id } = await queue.enqueue({ a: 1 })
     const [run] = await list(queue, 'waiting') as [QueuedRun]
     t.same({ ...run, enqueuedAt: undefined }, {
-      id, state: 'waiting', payload: { a: 1 }, attempt: 1, priority: 0, key: undefined, reqId: undefined, progress: undefined,
-      enqueuedAt: undefined, runAt: undefined, startedAt: undefined, finishedAt: undefined, error: undefined
+      id,
+      state: 'waiting',
+      payload: { a: 1 },
+      attempt: 1,
+      priority: 0,
+      key: undefined,
+      reqId: undefined,
+      progress: undefined,
+      enqueuedAt: undefined,
+      runAt: undefined,
+      startedAt: undefined,
+      finishedAt: undefined,
+      error: undefined
     })
     t.ok(run.enqueuedAt instanceof Date && run.enqueuedAt.getTime() >= before - 1_000 && run.enqueuedAt.getTime() <= Date.now() + 1_000)
   })
@@ -965,50 +975,4 @@ export function conformance (t: Test, makeStore: MakeStore, { durable }: Capabil
       t.equal(waits.stats.succeeded, 5)
     })
   }
-}
-
-/** One call of a handler that holds. */
-interface Call {
-  run: Run
-  self: unknown
-  payload: unknown
-  end (): void
-  fail (error: unknown): void
-}
-
-/** A handler that holds every run until it is told, or until its signal aborts; `deaf`, not even then. */
-function held ({ deaf = false } = {}): { handler: Handler, calls: Call[], call (n: number): Promise<Call>, endAll (): void } {
-  const calls: Call[] = []
-  const waiting: Array<() => void> = []
-  let over = false
-  return {
-    calls,
-    async handler (run) {
-      const gate = deferred()
-      calls.push({ run, self: this, payload: run.payload, end: gate.resolve, fail: gate.reject })
-      for (const tell of waiting.splice(0)) tell()
-      if (over) return
-      if (!deaf) run.signal.addEventListener('abort', () => { gate.reject(run.signal.reason) })
-      await gate.promise
-    },
-    /** Resolves when it has been called so often. */
-    async call (n) {
-      while (calls.length <= n) await new Promise<void>(resolve => { waiting.push(resolve) })
-      return calls[n] as Call
-    },
-    /** Ends all, and holds none any more. */
-    endAll () {
-      over = true
-      for (const { end } of calls) end()
-    }
-  }
-}
-
-async function list (queue: BackgroundQueue, state: ListedState): Promise<QueuedRun[]> {
-  return (await queue.list({ state })).runs
-}
-
-/** Looks until it is so: for what a store keeps some time after it was told. The timeout of the test is the limit. */
-async function until (isSo: () => Promise<boolean>): Promise<void> {
-  while (!await isSo()) await new Promise(resolve => { setTimeout(resolve, 5) })
 }

@@ -1,19 +1,26 @@
 // The examples as their readers run them: built, and with plain node.
-import { execFile } from 'node:child_process'
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { Child, noSignals } from './child.ts'
+import { needsRedis, Redis } from './redis.ts'
 
 const run = promisify(execFile)
 const sources = new URL('../example/', import.meta.url)
 const built = new URL('../dist/example/', import.meta.url)
 
 /** The application that `npm start` runs; every other example prints what its last lines say. */
-const application = ['broker.ts', 'feed.ts', 'server.ts']
+const application = ['broker.ts', 'feed.ts', 'mails.ts', 'server.ts']
 
-for (const file of readdirSync(sources).filter(name => !application.includes(name))) {
+/** Those that are run in several terminals, and need Redis. */
+const together = ['08-durable.ts', '09-cluster-cron.ts']
+
+for (const file of readdirSync(sources).filter(name => ![...application, ...together].includes(name))) {
   t.test(`example/${file} prints what it says it prints`, async t => {
     const [, block] = readFileSync(new URL(file, sources), 'utf8').split('\n// Output:\n')
     const expected = block?.replaceAll(/^\/\/ /gm, '')
@@ -23,10 +30,10 @@ for (const file of readdirSync(sources).filter(name => !application.includes(nam
   })
 }
 
-t.test('example/server.ts handles orders, and on SIGTERM finishes the one in hand before anything it needs is closed', { skip: noSignals }, async t => {
+t.test('example/server.ts handles orders and sends mails, and on SIGTERM finishes the order in hand and all mails before anything they need is closed', { skip: noSignals }, async t => {
   const child = new Child(t, '../dist/example/server.js', [], { PORT: '0' })
   const address = await child.address()
-  const post = async (body: object): Promise<Response> => await fetch(`${address}/orders`, {
+  const post = async (body: object, path = '/orders'): Promise<Response> => await fetch(`${address}${path}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body)
@@ -35,6 +42,7 @@ t.test('example/server.ts handles orders, and on SIGTERM finishes the one in han
 
   t.same(await read('/tasks'), [
     { name: 'feed', kind: 'hosted', state: 'running' },
+    { name: 'mails', kind: 'queue', state: 'running' },
     { name: 'handle-orders', kind: 'service', state: 'running' }
   ])
 
@@ -45,15 +53,29 @@ t.test('example/server.ts handles orders, and on SIGTERM finishes the one in han
   await child.line('order handled')
   t.same(await read('/orders'), [{ id: 1, item: 'tea' }])
 
+  const mail = await post({ to: 'ada@example.com' }, '/mails')
+  t.equal(mail.status, 202)
+  t.match(await mail.json(), { id: String, duplicate: false })
+  t.equal((await post({ to: 'nobody' }, '/mails')).status, 400)
+  await child.line('mail sent')
+  t.same(await read('/mails'), { waiting: 0, delayed: 0, active: 0, succeeded: 1, failed: 0 })
+
   await Promise.all([post({ item: 'cake' }), post({ item: 'pie' })])
+  for (const to of ['bob@example.com', 'eve@example.com', 'joe@example.com']) t.equal((await post({ to }, '/mails')).status, 202)
   await child.line(({ msg, order }) => msg === 'order in hand' && (order as { id: number }).id === 2)
   child.signal('SIGTERM')
   t.same(await child.exit, { code: 0, signal: null })
   const { messages } = child
-  t.same(messages.slice(messages.indexOf('closing because of a signal')), [
+  const closing = messages.slice(messages.indexOf('closing because of a signal'))
+  // Two mails are in hand beside the order, and the third waits for one of them.
+  const ofMails = /^mail (in hand|sent)$/
+  t.equal(messages.filter(msg => msg === 'mail sent').length, 4)
+  t.same(closing.slice(0, -4).filter(msg => !ofMails.test(msg) && msg !== 'run succeeded'), [
     'closing because of a signal',
     'order handled',
-    'no more orders are taken',
+    'no more orders are taken'
+  ])
+  t.same(closing.slice(-4), [
     'feed closing',
     'feed closed',
     'broker closed',
@@ -62,3 +84,59 @@ t.test('example/server.ts handles orders, and on SIGTERM finishes the one in han
   t.match(await child.line('broker closed'), { unread: 1 })
   t.equal(child.rest, '')
 })
+
+/** A process of an example, and what it prints, line by line. */
+function start (t: Test, file: string, redis: Redis, ...given: string[]): { process: ChildProcess, lines: string[], line (wanted: RegExp): Promise<string> } {
+  const child = spawn(process.execPath, [fileURLToPath(new URL(file, built)), ...given], { env: { ...process.env, REDIS_URL: redis.url }, stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => { child.kill('SIGKILL') })
+  const lines: string[] = []
+  const waiting = new Set<() => void>()
+  createInterface({ input: child.stdout }).on('line', line => {
+    lines.push(line)
+    for (const look of waiting) look()
+  })
+  const line = async (wanted: RegExp): Promise<string> => await new Promise(resolve => {
+    const look = (): void => {
+      const found = lines.find(one => wanted.test(one))
+      if (found === undefined) return
+      waiting.delete(look)
+      resolve(found)
+    }
+    waiting.add(look)
+    look()
+  })
+  return { process: child, lines, line }
+}
+
+t.test('example/08-durable.ts: what a worker that was killed had in hand, the other one does', { ...needsRedis(true), ...noSignals !== false && { skip: noSignals } }, async t => {
+  const redis = await Redis.start(t)
+  const one = start(t, '08-durable.js', redis)
+  await one.line(/waits for pictures/)
+  const enqueuing = start(t, '08-durable.js', redis, 'enqueue')
+  await enqueuing.line(/ten pictures are enqueued/)
+  await one.line(/picture 2 begins/)
+  one.process.kill('SIGKILL')
+  const done = one.lines.filter(line => line.endsWith('is done')).map(numberOf)
+  const other = start(t, '08-durable.js', redis)
+  await Promise.all([1, 2, 3, 4, 5, 6, 7, 8, 9, 10].filter(n => !done.includes(n)).map(async n => await other.line(new RegExp(`picture ${n} is done`))))
+  t.ok(other.lines.every(line => !line.includes('attempt 2')), 'a crash uses no attempt')
+  other.process.kill('SIGTERM')
+  t.same(await once(other.process, 'exit'), [0, null])
+})
+
+t.test('example/09-cluster-cron.ts: two processes run each tick once', { ...needsRedis(true), ...noSignals !== false && { skip: noSignals } }, async t => {
+  const redis = await Redis.start(t)
+  const all = [start(t, '09-cluster-cron.js', redis), start(t, '09-cluster-cron.js', redis)]
+  await Promise.all(all.map(async ({ line }) => await line(/is ready/)))
+  const ticks = (): string[] => all.flatMap(({ lines }) => lines.flatMap(line => / the tick of (\S+Z)/.exec(line)?.[1] ?? [])).sort()
+  while (ticks().length < 4) await setTimeout(100)
+  const ends = all.map(async ({ process }) => await once(process, 'exit'))
+  for (const { process } of all) process.kill('SIGTERM')
+  t.same(await Promise.all(ends), [[0, null], [0, null]])
+  const times = ticks().map(tick => Date.parse(tick))
+  t.same(times, times.map((_, i) => Number(times[0]) + i * 1_000), 'every second, once')
+})
+
+function numberOf (line: string): number {
+  return Number(/picture (\d+)/.exec(line)?.[1])
+}

@@ -54,7 +54,7 @@ export function random (t: Test, ...numbers: number[]): void {
 }
 
 /** One call of a handler. Times count from START. */
-export interface Call {
+interface Call {
   id: string
   /** `run.dueAt` */
   due: number

@@ -94,5 +94,24 @@ export async function later (): Promise<void> {
   for (let i = 0; i < 3; i++) await new Promise(resolve => { setImmediate(resolve) })
 }
 
+/** Collects what nobody has handled, from here to the end of the test; tap itself would only fail somewhere else. */
+export function unhandled (t: Test): unknown[] {
+  const seen: unknown[] = []
+  const note = (error: unknown): void => { seen.push(error) }
+  const events = ['unhandledRejection', 'uncaughtException'] as const
+  const before = events.map(event => process.listeners(event as 'uncaughtException'))
+  for (const event of events) {
+    process.removeAllListeners(event)
+    process.on(event, note)
+  }
+  t.teardown(() => {
+    events.forEach((event, i) => {
+      process.off(event, note)
+      for (const listener of before[i] ?? []) process.on(event, listener)
+    })
+  })
+  return seen
+}
+
 /** Options of a service whose failure is for good, and nothing but logged. */
 export const mortal = { restart: 'never', onGiveUp: 'log' } as const

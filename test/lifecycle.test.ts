@@ -534,7 +534,9 @@ t.test('a start longer than startTimeout: its signal aborts, and ready() rejects
   t.equal(error.code, 'FST_BG_START_TIMEOUT')
   t.match(error.message, /"slow".*30ms/)
   t.equal((await reason.promise).code, 'FST_BG_TIMEOUT')
-  t.equal(app.backgroundTasks.get('slow')?.state, 'failed')
+  const task = app.backgroundTasks.get('slow')
+  t.equal(task?.state, 'failed')
+  t.match(task?.lastRun, { outcome: 'failed', error: { code: 'FST_BG_TIMEOUT' } })
 })
 
 t.test('a start that succeeds after its timeout is stopped', async t => {
@@ -664,7 +666,7 @@ t.test('a late start that fails is logged at error; the app and the other tasks 
   await app.ready()
   const other = app.addBackgroundTask('other', async ({ signal }) => { await aborted(signal) })
   const task = app.addBackgroundTask('late', { async start () { throw new Error('no broker') }, async stop () { t.fail('must not stop') } })
-  t.match(await logged(lines, 'start failed'), { level: 'error', task: 'late', err: { message: 'no broker' } })
+  t.match(await logged(lines, 'start failed'), { level: 'error', task: 'late', run: task.lastRun?.id, attempt: 1, duration: Number, err: { message: 'no broker' } })
   t.equal(task.state, 'failed')
   t.equal(other.state, 'running')
   const next = app.addBackgroundTask('next', { async start () {} })
@@ -677,7 +679,7 @@ t.test('a late start that takes too long is logged at error', async t => {
   const { app, lines } = await build(t)
   await app.ready()
   const task = app.addBackgroundTask('late', { startTimeout: 20, async start ({ signal }) { await aborted(signal) } })
-  t.match(await logged(lines, 'start failed'), { level: 'error', task: 'late', err: { code: 'FST_BG_START_TIMEOUT' } })
+  t.match(await logged(lines, 'start failed'), { level: 'error', task: 'late', run: String, attempt: 1, duration: Number, err: { code: 'FST_BG_START_TIMEOUT' } })
   t.equal(task.state, 'failed')
 })
 
@@ -774,6 +776,26 @@ t.test('ten thousand tasks boot and close', async t => {
   await app.close()
   t.equal(began, 10_000)
   t.equal(ended, 10_000)
+})
+
+t.test('ten thousand tasks boot and close also where they are declared one by one, with something in between', async t => {
+  const { app } = await build(t, {}, { logger: false })
+  const counts = { service: 0, hosted: 0 }
+  const all = deferred()
+  for (let i = 0; i < 10_000; i++) {
+    await Promise.resolve()
+    app.addBackgroundTask(`service ${i}`, async ({ signal }) => {
+      if (++counts.service === 10_000) all.resolve()
+      await aborted(signal)
+      counts.service--
+    })
+    if (i % 10 === 0) app.addBackgroundTask(`hosted ${i}`, { start () { counts.hosted++ }, stop () { counts.hosted-- } })
+  }
+  await app.ready()
+  await all.promise
+  t.same(counts, { service: 10_000, hosted: 1_000 })
+  await app.close()
+  t.same(counts, { service: 0, hosted: 0 })
 })
 
 t.test('however many tasks there are, each starts after what was registered before its owner', async t => {

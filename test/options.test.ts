@@ -39,6 +39,7 @@ t.test('a mistake in a declaration says where it is, what was received and what 
     [['a', { gracee: 5 }, handler], /"a": unknown option "gracee"\. Did you mean "grace"\? It takes enabled, grace, logLevel, timeout, onGiveUp, restart\./],
     [['a', { strat: handler }], /"a": unknown option "strat"\. Did you mean "start"\?/],
     [['a', { startTimeOut: 5 }, handler], /"a": unknown option "startTimeOut"\. Did you mean "startTimeout"\?/],
+    [['a', { EVERY: 5 }, handler], /"a": unknown option "EVERY"\. Did you mean "every"\?/],
     [['a', { xyz: 5 }, handler], /"a": unknown option "xyz"\. It takes enabled/],
     [['a', { toString: 5 }, handler], /"a": unknown option "toString"/],
     [['a', { start: handler }, handler], /"a": option "start" belongs to a hosted service/],

@@ -20,14 +20,14 @@ t.test('a frozen error, on which the serialiser throws, is logged as a copy', as
   const lines: Line[] = []
   const { level, stream } = capture(lines)
   const log = pino({ level }, stream)
-  report.startFailed(log, 'a', Object.freeze(new RangeError('ice')))
-  t.match(lines, [{ level: 'error', task: 'a', err: { message: 'ice', stack: /RangeError: ice/ }, msg: 'start failed' }])
+  report.startFailed(log, 'a', undefined, 1.4, Object.freeze(new RangeError('ice')))
+  t.match(lines, [{ level: 'error', task: 'a', duration: 1, err: { message: 'ice', stack: /RangeError: ice/ }, msg: 'start failed' }])
 })
 
 t.test('a logger that throws is none of the task\'s business', async t => {
   let calls = 0
   const fail = (): void => { calls++; throw new Error('disk full') }
-  report.startFailed({ error: fail } as unknown as FastifyBaseLogger, 'a', new Error('x'))
-  report.stoppedLate({ warn: fail } as unknown as FastifyBaseLogger, 'a')
+  report.startFailed({ error: fail } as unknown as FastifyBaseLogger, 'a', undefined, 1, new Error('x'))
+  report.stoppedLate({ warn: fail } as unknown as FastifyBaseLogger, 'a', undefined)
   t.equal(calls, 4, 'each line is tried once more with less in it')
 })

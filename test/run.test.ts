@@ -2,28 +2,9 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import t from 'tap'
 import backgroundTasks, { errorCodes, type Run } from '../lib/index.ts'
-import { aborted, build, deferred, later, logged, mortal, rejection, type Line } from './helper.ts'
+import { aborted, build, deferred, later, logged, mortal, rejection, unhandled, type Line } from './helper.ts'
 
 type AnyRun = Run<undefined, FastifyInstance>
-
-/** Collects what nobody has handled, from here to the end of the test; tap itself would only fail somewhere else. */
-function unhandled (t: { teardown (callback: () => unknown): void }): unknown[] {
-  const seen: unknown[] = []
-  const note = (error: unknown): void => { seen.push(error) }
-  const events = ['unhandledRejection', 'uncaughtException'] as const
-  const before = events.map(event => process.listeners(event as 'uncaughtException'))
-  for (const event of events) {
-    process.removeAllListeners(event)
-    process.on(event, note)
-  }
-  t.teardown(() => {
-    events.forEach((event, i) => {
-      process.off(event, note)
-      for (const listener of before[i] ?? []) process.on(event, listener)
-    })
-  })
-  return seen
-}
 
 t.test('a run has an id of its own, its task, its number and nothing for a payload', async t => {
   const { app } = await build(t, { autostart: false })

@@ -316,7 +316,7 @@ t.test('a task that ends after the deadline is logged at warn', async t => {
   t.equal(app.backgroundTasks.get('deaf')?.state, 'stopping')
   t.notOk(lines.some(({ msg }) => msg === 'stopped after the shutdown deadline'))
   release()
-  t.match(await logged(lines, 'stopped after the shutdown deadline'), { level: 'warn', task: 'deaf' })
+  t.match(await logged(lines, 'stopped after the shutdown deadline'), { level: 'warn', task: 'deaf', run: String, duration: Number })
   t.equal(app.backgroundTasks.get('deaf')?.state, 'stopped')
 })
 
@@ -328,7 +328,7 @@ t.test('a stop that ends after the deadline is logged at warn', async t => {
   await app.close()
   t.match(lines.filter(({ err }) => err?.code === 'FST_BG_SHUTDOWN_TIMEOUT'), [{ tasks: ['hosted'] }])
   release.resolve()
-  t.match(await logged(lines, 'stopped after the shutdown deadline'), { level: 'warn', task: 'hosted' })
+  t.match(await logged(lines, 'stopped after the shutdown deadline'), { level: 'warn', task: 'hosted', run: String, duration: Number })
 })
 
 t.test('the deadline is reported while onClose cannot run, because a client of server-sent events never leaves', async t => {

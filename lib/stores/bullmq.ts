@@ -87,7 +87,7 @@ class BullmqStore implements Store {
   #open ({ clock, log }: OpenOptions): Opened {
     const engine = loadEngine()
     const link = new Link(connect(engine, this.#connection), clock, log)
-    return { engine, link, control: new Control(link.client, this.#prefix) }
+    return { engine, link, control: new Control(link, this.#prefix, clock) }
   }
 }
 

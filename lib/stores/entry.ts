@@ -45,7 +45,8 @@ export class Entry implements Prioritised {
 
   get payload (): unknown { return decode(this.stored) }
 
-  get finishedAt (): number { return this.more?.finishedAt ?? 0 }
+  /** Of one that has ended. */
+  get finishedAt (): number { return this.more?.finishedAt as number }
 }
 
 /** A run as its queue's user sees it. */

@@ -3,12 +3,13 @@ import { errorCodes } from '../errors.ts'
 import type { Condition } from '../health.ts'
 import type { Counts, Enqueued, ListedState, QueuedRun } from '../queue-handle.ts'
 import type { Progress } from '../run.ts'
-import { List } from '../list.ts'
 import type { NewRun, OpenOptions, Settlement, Store, StoreQueue, StoreWorker } from '../store.ts'
 import { Entry, recordOf } from './entry.ts'
 import { Kept } from './kept.ts'
-import { Lanes } from './lanes.ts'
+import { Keys } from './keys.ts'
 import { Pump } from './pump.ts'
+import { Standing } from './standing.ts'
+import { Unfinished } from './unfinished.ts'
 
 const MAX_SIZE = 10_000
 const KEEP_FAILED = 100
@@ -24,13 +25,6 @@ export class MemoryStore implements Store {
   async stop (): Promise<void> {}
 }
 
-/** A run that waits for room in a full queue. */
-interface Standing {
-  run: NewRun
-  resolve: (enqueued: Enqueued) => void
-  reject: (error: Error) => void
-}
-
 class MemoryQueue implements StoreQueue {
   readonly durable = false
   readonly shared: undefined
@@ -38,15 +32,10 @@ class MemoryQueue implements StoreQueue {
   readonly #worker: StoreWorker
   readonly #maxSize: number
   readonly #pump: Pump
-  readonly #waiting = new Lanes<Entry>()
-  readonly #delayed = new Set<Entry>()
-  readonly #active = new List<Entry>()
-  /** Those that have not ended, by id: made when somebody asks for one, as few queues are ever asked and each of their runs would pay for it. */
-  #byId: Map<string, Entry> | undefined
+  readonly #unfinished = new Unfinished()
   readonly #kept: { succeeded: Kept<Entry>, failed: Kept<Entry> }
-  /** Who has which key. */
-  readonly #keys = new Map<string, string>()
-  readonly #standing = new Set<Standing>()
+  readonly #keys = new Keys()
+  readonly #standing = new Standing()
   readonly #idle: Array<() => void> = []
   #closing = false
   #closed = false
@@ -69,20 +58,20 @@ class MemoryQueue implements StoreQueue {
   get paused (): boolean { return this.#pump.paused }
 
   get condition (): Condition {
-    if (this.#size <= this.#maxSize * NEARLY) return { status: 'ok' }
-    return { status: 'degraded', reason: `${this.#size} runs wait, of at most ${this.#maxSize}` }
+    if (this.#unfinished.size <= this.#maxSize * NEARLY) return { status: 'ok' }
+    return { status: 'degraded', reason: `${this.#unfinished.size} runs wait, of at most ${this.#maxSize}` }
   }
 
   enqueue (run: NewRun): Enqueued | Promise<Enqueued> {
-    const lost = this.#closed || (this.#closing && (!this.#pump.works || this.#delayOf(run) > 0))
+    const lost = this.#closing && (!this.#pump.works || this.#delayOf(run) > 0)
     if (lost) throw new errorCodes.FST_BG_CLOSING(`Background queue "${this.#options.name}" takes no run that it could not finish`)
     const duplicate = this.#duplicateOf(run)
     if (duplicate !== undefined) return duplicate
-    if (this.#size < this.#maxSize && this.#standing.size === 0) return this.#add(run)
-    if (this.#options.onFull !== 'wait') throw new errorCodes.FST_BG_QUEUE_FULL(this.#options.name, this.#size)
+    if (this.#unfinished.size < this.#maxSize && this.#standing.size === 0) return this.#add(run)
+    if (this.#options.onFull !== 'wait') throw new errorCodes.FST_BG_QUEUE_FULL(this.#options.name, this.#unfinished.size)
     // A request that waited for room would hold up the close.
     if (this.#closing) throw this.#full()
-    return new Promise((resolve, reject) => { this.#standing.add({ run, resolve, reject }) })
+    return this.#standing.add(run)
   }
 
   work (): void {
@@ -104,7 +93,9 @@ class MemoryQueue implements StoreQueue {
   }
 
   async counts (): Promise<Counts> {
-    return { waiting: this.#waiting.size, delayed: this.#delayed.size, active: this.#active.size, succeeded: this.#kept.succeeded.size, failed: this.#kept.failed.size }
+    const { waiting, delayed, active } = this.#unfinished
+    const { succeeded, failed } = this.#kept
+    return { waiting: waiting.size, delayed: delayed.size, active: active.size, succeeded: succeeded.size, failed: failed.size }
   }
 
   async list (state: ListedState, offset: number, limit: number): Promise<QueuedRun[]> {
@@ -114,12 +105,12 @@ class MemoryQueue implements StoreQueue {
   async retry (id: string): Promise<boolean> {
     const entry = this.#kept.failed.take(id)
     if (entry === undefined) return false
-    if (!this.#takesKey(entry)) {
+    if (!this.#keys.take(entry)) {
       this.#kept.failed.add(entry)
       throw new errorCodes.FST_BG_INVALID_OPTION(`Run ${id} of background queue "${this.#options.name}" cannot be retried: another with its key "${entry.options.key}" waits or runs.`)
     }
     entry.attempt++
-    this.#byId?.set(id, entry)
+    this.#unfinished.add(entry)
     this.#await(entry)
     return true
   }
@@ -134,7 +125,7 @@ class MemoryQueue implements StoreQueue {
   }
 
   async cancel (id: string): Promise<boolean> {
-    const entry = this.#find(id)
+    const entry = this.#unfinished.find(id)
     if (entry === undefined) return false
     if (entry.state === 'active') {
       await new Promise<void>(resolve => {
@@ -162,7 +153,7 @@ class MemoryQueue implements StoreQueue {
   }
 
   progress (id: string, value: Progress): void {
-    const entry = this.#findActive(id)
+    const entry = this.#unfinished.findActive(id)
     if (entry !== undefined) entry.details.progress = value
   }
 
@@ -174,8 +165,8 @@ class MemoryQueue implements StoreQueue {
 
   shutDown (): number {
     this.#closing = true
-    this.#refuseStanding()
-    const lost = [...this.#in('delayed'), ...this.#pump.works ? [] : this.#in('waiting')]
+    this.#standing.refuse(() => this.#full())
+    const lost = [...this.#unfinished.delayed, ...this.#pump.works ? [] : this.#unfinished.waiting]
     for (const entry of lost) this.#drop(entry)
     this.#tellIdle()
     return lost.length
@@ -190,35 +181,16 @@ class MemoryQueue implements StoreQueue {
     return this.shutDown() + this.#lost
   }
 
-  get #size (): number { return this.#waiting.size + this.#delayed.size }
-
   get #busy (): boolean {
-    return this.#pump.active > 0 || (this.#pump.works && this.#size > 0)
+    return this.#pump.active > 0 || (this.#pump.works && this.#unfinished.size > 0)
   }
 
   #in (state: ListedState): Entry[] {
-    if (state === 'waiting') return [...this.#waiting]
-    if (state === 'succeeded' || state === 'failed') return this.#kept[state].list()
-    if (state === 'active') return [...this.#active]
-    const timeOf = ({ more }: Entry): number => Number(more?.runAt)
-    return [...this.#delayed].sort((a, b) => timeOf(a) - timeOf(b))
+    return state === 'succeeded' || state === 'failed' ? this.#kept[state].list() : this.#unfinished.in(state)
   }
 
-  #find (id: string): Entry | undefined {
-    this.#byId ??= new Map([...this.#waiting, ...this.#delayed, ...this.#active].map(entry => [entry.id, entry]))
-    return this.#byId.get(id)
-  }
-
-  /** There are few of them. */
-  #findActive (id: string): Entry | undefined {
-    for (const entry of this.#active) {
-      if (entry.id === id) return entry
-    }
-    return undefined
-  }
-
-  #duplicateOf ({ options: { key } }: NewRun): Enqueued | undefined {
-    const id = key === undefined ? undefined : this.#keys.get(key)
+  #duplicateOf (run: NewRun): Enqueued | undefined {
+    const id = this.#keys.ownerOf(run)
     return id === undefined ? undefined : { id, duplicate: true }
   }
 
@@ -228,28 +200,16 @@ class MemoryQueue implements StoreQueue {
 
   #add (run: NewRun): Enqueued {
     const entry = new Entry(run, this.#options.clock.wall())
-    this.#byId?.set(run.id, entry)
-    this.#takesKey(entry)
+    this.#unfinished.add(entry)
+    this.#keys.take(entry)
     if (this.#delayOf(run) > 0) this.#delay(entry, run.options.delay, run.options.runAt)
     else this.#await(entry)
     return { id: run.id, duplicate: false }
   }
 
-  /** Takes the run's key, if it has one. False if another run has it. */
-  #takesKey ({ id, options: { key } }: Entry): boolean {
-    if (key === undefined) return true
-    if (this.#keys.has(key)) return this.#keys.get(key) === id
-    this.#keys.set(key, id)
-    return true
-  }
-
-  #letKeyGo ({ id, options: { key } }: Entry): void {
-    if (key !== undefined && this.#keys.get(key) === id) this.#keys.delete(key)
-  }
-
   #await (entry: Entry, ahead = false): void {
     entry.state = 'waiting'
-    this.#waiting.add(entry, ahead)
+    this.#unfinished.waiting.add(entry, ahead)
     this.#pump.wake()
   }
 
@@ -260,14 +220,14 @@ class MemoryQueue implements StoreQueue {
       place: -1,
       set: false,
       ring: () => {
-        this.#delayed.delete(entry)
+        this.#unfinished.delayed.delete(entry)
         this.#await(entry)
       }
     }
     entry.state = 'delayed'
     entry.details.alarm = alarm
     entry.details.runAt = runAt ?? clock.wall() + delay
-    this.#delayed.add(entry)
+    this.#unfinished.delayed.add(entry)
     if (runAt === undefined) clock.set(alarm, clock.now() + delay)
     else clock.setWall(alarm, runAt)
   }
@@ -275,34 +235,24 @@ class MemoryQueue implements StoreQueue {
   /** Takes out a run that waits or is delayed. */
   #drop (entry: Entry): void {
     if (entry.state === 'waiting') {
-      this.#waiting.remove(entry)
+      this.#unfinished.waiting.remove(entry)
     } else {
       this.#options.clock.cancel(entry.more?.alarm as Alarm)
-      this.#delayed.delete(entry)
+      this.#unfinished.delayed.delete(entry)
     }
     this.#forget(entry)
     this.#admit()
   }
 
   #forget (entry: Entry): void {
-    this.#byId?.delete(entry.id)
-    this.#letKeyGo(entry)
+    this.#unfinished.remove(entry)
+    this.#keys.letGo(entry)
   }
 
   /** Lets in those that wait for room. */
   #admit (): void {
     if (this.#standing.size === 0) return
-    for (const one of this.#standing) {
-      const duplicate = this.#duplicateOf(one.run)
-      if (duplicate === undefined && this.#size >= this.#maxSize) return
-      this.#standing.delete(one)
-      one.resolve(duplicate ?? this.#add(one.run))
-    }
-  }
-
-  #refuseStanding (): void {
-    for (const { reject } of this.#standing) reject(this.#full())
-    this.#standing.clear()
+    this.#standing.admit(run => this.#duplicateOf(run) ?? (this.#unfinished.size < this.#maxSize ? this.#add(run) : undefined))
   }
 
   #full (): Error {
@@ -311,13 +261,13 @@ class MemoryQueue implements StoreQueue {
 
   /** Hands the first run over; false if none waits. */
   #begin (): boolean {
-    const entry = this.#waiting.first
+    const entry = this.#unfinished.waiting.first
     if (entry === undefined) return false
-    this.#waiting.remove(entry)
+    this.#unfinished.waiting.remove(entry)
     entry.state = 'active'
-    this.#active.add(entry)
+    this.#unfinished.active.add(entry)
     entry.startedAt = this.#options.clock.wall()
-    if (entry.options.keyUntil === 'started') this.#letKeyGo(entry)
+    if (entry.options.keyUntil === 'started') this.#keys.letGo(entry)
     this.#admit()
     const { id, attempt, payload, options: { retry, reqId }, startedAt } = entry
     this.#worker.execute({ id, payload, attempt, retry, reqId, startedAt }, settlement => { this.#settle(entry, settlement) })
@@ -326,18 +276,18 @@ class MemoryQueue implements StoreQueue {
 
   #settle (entry: Entry, settlement: Settlement): void {
     const { outcome } = settlement
-    this.#active.remove(entry)
+    this.#unfinished.active.remove(entry)
     const retryIn = outcome === 'failed' ? settlement.retryIn : undefined
     if (outcome === 'failed') entry.details.error = settlement.error
     if (outcome === 'interrupted' && !this.#closed) {
-      this.#takesKey(entry)
+      this.#keys.take(entry)
       this.#await(entry, true)
     } else if (retryIn !== undefined && this.#closing) {
       this.#lost++
       this.#forget(entry)
     } else if (retryIn !== undefined) {
       entry.attempt++
-      this.#takesKey(entry)
+      this.#keys.take(entry)
       this.#delay(entry, retryIn, undefined)
     } else {
       this.#forget(entry)

@@ -3,8 +3,6 @@ import { Rate } from './rate.ts'
 
 /** How many milliseconds it may go from run to run before the event loop gets a turn: a backlog of short runs must not hold up requests. */
 const SLICE = 5
-/** After how many runs it looks at the clock, as each look takes a twentieth of what a run takes. */
-const LOOK = 4
 
 /** When to begin the next run: as soon as there is one, not too many at a time, and no more often than the rate allows. */
 export class Pump {
@@ -19,9 +17,8 @@ export class Pump {
   #paused = false
   /** Whether it is about to look what there is to do. */
   #woken = false
+  /** When the slice is over, by the clock. */
   #sliceEnd = 0
-  /** How many have ended since it looked at the clock. */
-  #unclocked = 0
   /** Armed while the rate allows no start. */
   #held: Timer | undefined
 
@@ -72,15 +69,8 @@ export class Pump {
   /** A run has ended: the next begins, at once unless it is the event loop's turn. */
   ended (): void {
     this.#active--
-    if (this.#isOver()) this.wake()
+    if (now() >= this.#sliceEnd) this.wake()
     else this.#beginAll()
-  }
-
-  /** Whether the slice is over. */
-  #isOver (): boolean {
-    if (++this.#unclocked < LOOK) return false
-    this.#unclocked = 0
-    return now() >= this.#sliceEnd
   }
 
   #beginAll (): void {

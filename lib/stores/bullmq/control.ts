@@ -1,4 +1,6 @@
+import type { Clock, Timer } from '../../clock.ts'
 import type { Client } from './engine.ts'
+import type { Link } from './link.ts'
 
 /** What a process tells all others of a queue: to cancel a run; that one was cancelled and has ended; that the queue was paused or resumed. */
 export type Message = { type: 'cancel' | 'ended', id: string } | { type: 'paused' | 'resumed', id: '' }
@@ -6,23 +8,29 @@ export type Message = { type: 'cancel' | 'ended', id: string } | { type: 'paused
 /** How many messages are kept for those who have lost their connection. */
 const KEPT = 1_000
 /** How long one read waits, in milliseconds. */
-const BLOCK = 5_000
+const BLOCK = 2_000
+/** How long to wait after one that failed, in milliseconds. */
+const AGAIN = 1_000
 
 /**
  * What processes on one Redis tell each other, on a stream: BullMQ cancels a run in its own process only. A stream, as those who lose
- * their connection for a moment go on where they were.
+ * their connection for a moment go on where they were. It reads without end, through the link, which so knows at any time whether the engine
+ * answers.
  */
 export class Control {
   readonly #key: string
-  readonly #client: Client
+  readonly #link: Link
+  readonly #clock: Clock
   readonly #reader: Client
   readonly #listeners = new Map<string, Set<(message: Message) => void>>()
+  #timer: Timer | undefined
   #stopped = false
 
-  constructor (client: Client, prefix: string) {
+  constructor (link: Link, prefix: string, clock: Clock) {
     this.#key = `${prefix}:fastify-background-tasks:control`
-    this.#client = client
-    this.#reader = client.duplicate()
+    this.#link = link
+    this.#clock = clock
+    this.#reader = link.client.duplicate()
     this.#reader.on('error', () => {})
     void this.#read()
   }
@@ -42,6 +50,7 @@ export class Control {
 
   stop (): void {
     this.#stopped = true
+    this.#timer?.cancel()
     this.#reader.disconnect()
   }
 
@@ -49,23 +58,23 @@ export class Control {
     let last: string | undefined
     while (!this.#stopped) {
       try {
-        if (this.#reader.status === 'wait') await this.#reader.connect()
         // From the end of the stream on, which is where this one stands.
-        last ??= await this.#send({ queue: '', type: 'listening', id: '' })
-        const streams = await this.#reader.xread([{ key: this.#key, id: last }], { BLOCK }) as Array<[string, Array<[string, string[]]>]> | null
+        const id = last ?? await this.#link.call(async () => await this.#send({ queue: '', type: 'listening', id: '' }))
+        last = id
+        const streams = await this.#link.call(async () => await this.#reader.xread([{ key: this.#key, id }], { BLOCK })) as Array<[string, Array<[string, string[]]>]> | null
         for (const [id, fields] of streams?.[0]?.[1] ?? []) {
           last = id
           this.#tell(fields)
         }
       } catch {
-        // The connection was lost for good, and not only for now: the clients send again what was under way.
-        if (this.#reader.status === 'end') return
+        // It may have been refused at once.
+        if (!this.#stopped) await new Promise<void>(resolve => { this.#timer = this.#clock.after(AGAIN, resolve) })
       }
     }
   }
 
   async #send (message: Record<'queue' | 'type' | 'id', string>): Promise<string> {
-    return await this.#client.xadd(this.#key, '*', message, { MAXLEN: KEPT, approximate: true })
+    return await this.#link.client.xadd(this.#key, '*', message, { MAXLEN: KEPT, approximate: true })
   }
 
   #tell (fields: string[]): void {

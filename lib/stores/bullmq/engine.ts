@@ -1,7 +1,7 @@
 import type * as Bullmq from 'bullmq'
 import type { Redis, RedisOptions } from 'ioredis'
 import { createRequire } from 'node:module'
-import { invalid, show } from '../../check.ts'
+import { invalid } from '../../check.ts'
 
 // The optional packages. They are loaded by the first queue that uses the store, and never without one.
 
@@ -86,10 +86,4 @@ export function isClient (value: unknown): value is { duplicate (): unknown } {
 function isOfNodeRedis (client: unknown): boolean {
   const { defineCommand, sendCommand } = client as Record<string, unknown>
   return defineCommand === undefined && typeof sendCommand === 'function'
-}
-
-/** How a connection stands in a message: without its password. */
-export function showConnection (connection: Connection): string {
-  if (typeof connection === 'string') return show(connection.replace(/\/\/[^@/]*@/, '//'))
-  return isClient(connection) ? 'the given client' : show(connection.host ?? 'localhost')
 }

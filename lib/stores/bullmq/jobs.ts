@@ -1,6 +1,5 @@
 import type { Job, JobsOptions } from 'bullmq'
 import type { RetryOptions } from '../../execution.ts'
-import { decode } from '../../payload.ts'
 import type { ListedState, QueuedRun, StoredError } from '../../queue-handle.ts'
 import type { Progress } from '../../run.ts'
 import type { ClaimedRun, NewRun } from '../../store.ts'
@@ -23,7 +22,7 @@ const CRASHED = 'job stalled more than allowable limit'
 /** A run, as it is given to BullMQ. */
 export function jobOf ({ id, payload, options: { delay, runAt, priority, key, keyUntil, retry, reqId } }: NewRun, now: number): { data: JobData, opts: JobsOptions } {
   const data: JobData = {}
-  if (payload !== undefined) data.payload = decode(payload)
+  if (payload !== undefined) data.payload = typeof payload === 'string' ? JSON.parse(payload) : payload
   if (reqId !== undefined) data.reqId = reqId
   if (retry !== undefined) data.retry = { ...retry, limit: retry.limit === Infinity ? null : retry.limit }
   if (key !== undefined && keyUntil === 'started') data.keyUntil = keyUntil

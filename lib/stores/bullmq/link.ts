@@ -28,7 +28,7 @@ export class Link {
   #watch: Timer | undefined
   readonly #onUp = new Set<() => void>()
   #up = false
-  /** Whether the last call was answered in time. */
+  /** Whether the last call was answered in time, and not refused. */
   #answers = true
   #lost = false
   #checked = false
@@ -77,10 +77,11 @@ export class Link {
           work().then(value => {
             this.#calls.delete(call)
             this.#answers = true
+            this.#error = undefined
             resolve(value)
-          }, error => {
+          }, thrown => {
             this.#calls.delete(call)
-            reject(isOurs(error) ? error : this.#unavailable(toError(error)))
+            reject(isOurs(thrown) ? thrown : this.#refused(toError(thrown)))
           })
         },
         giveUp: () => {
@@ -134,6 +135,12 @@ export class Link {
       this.#answers = !this.#up
       giveUp()
     }
+  }
+
+  #refused (error: Error): Error {
+    this.#answers = false
+    this.#error = error
+    return this.#unavailable(error)
   }
 
   #unavailable (cause: Error | undefined): Error {

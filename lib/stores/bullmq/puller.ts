@@ -18,8 +18,8 @@ export interface Leases {
 
 /** A job in hand. */
 interface Hand {
+  /** As it was taken last. */
   job: RunJob
-  token: string
   /** When its lease was renewed last. */
   renewedAt: number
   /** Whether another process may have it. */
@@ -36,6 +36,8 @@ interface Hand {
 
 /** How long Redis is given to take note of how a run has ended before others go on, in milliseconds. */
 const RECORD = 1_000
+/** How long nothing is logged of errors after one that was, in milliseconds. */
+const COMPLAIN = 10_000
 
 /**
  * Takes jobs from a queue, has them run, and tells BullMQ how they ended.
@@ -59,6 +61,7 @@ export class Puller {
   readonly #ending = new Set<Promise<void>>()
   #takes = false
   #watch: Timer | undefined
+  #complainedAt = -Infinity
 
   constructor (engine: Engine, link: Link, prefix: string, options: OpenOptions, leases: Leases, worker: StoreWorker, scripts: Scripts, cancelled: (id: string) => void) {
     this.#engine = engine
@@ -153,16 +156,23 @@ export class Puller {
       removeOnFail: keepOf(keep.failed, FAILED),
       ...rate !== undefined && { limiter: { max: rate.limit, duration: rate.per } }
     })
-    pulling.on('completed', ({ id }) => { this.#record(id as string) })
-    pulling.on('failed', (job, error) => {
-      this.#record(job?.id as string)
-      if (job?.deferredFailure !== undefined) this.#worker.crashed(claimedRunOf(job), new Error(crashed(maxCrashes), { cause: error }))
+    pulling.on('completed', job => { this.#record(job) })
+    pulling.on('failed', (given, error) => {
+      const job = given as RunJob
+      this.#record(job)
+      // BullMQ has counted its end as an attempt: it is the one that never ended.
+      if (job.deferredFailure !== undefined) this.#worker.crashed({ ...claimedRunOf(job), attempt: job.attemptsMade }, new Error(crashed(maxCrashes), { cause: error }))
     })
     pulling.on('locksRenewed', ({ jobIds }) => { for (const id of jobIds) this.#renewed(id) })
     pulling.on('lockRenewalFailed', ids => { for (const id of ids) this.#lose(id) })
     pulling.on('error', error => {
       // A lost connection is the link's to tell of, and a lost lock the run's.
-      if (!/ECONN|Connection is closed|lock/.test(error.message)) report.storeError(log, name, error)
+      if (/ECONN|Connection is closed|lock/.test(error.message)) return
+      // One that refuses does so ten times a second.
+      const now = this.#options.clock.now()
+      if (now - this.#complainedAt < COMPLAIN) return
+      this.#complainedAt = now
+      report.storeError(log, name, error)
     })
     return pulling
   }
@@ -170,17 +180,27 @@ export class Puller {
   async #process (job: RunJob, token: string): Promise<void> {
     // It was on its way when this was told to take no more.
     if (!this.#takes) return await this.#giveBack(job, token)
-    if (job.data.keyUntil === 'started') await job.removeDeduplicationKey()
-    const hand = this.#take(job, token)
     const id = job.id as string
+    const before = this.#hands.get(id)
+    const again = before !== undefined && before.settledAt === undefined
+    const hand = again ? before : await this.#take(job)
+    if (again) Object.assign(hand, { job, lost: false, renewedAt: this.#options.clock.now() })
     const settlement = await new Promise<Settlement>(resolve => {
-      hand.settle = resolve
-      this.#worker.execute(claimedRunOf(job), resolve)
+      const { settle } = hand
+      hand.settle = given => {
+        hand.settledAt ??= this.#options.clock.now()
+        settle(given)
+        resolve(given)
+      }
+      if (!again) this.#worker.execute(claimedRunOf(job), given => { hand.settle(given) })
     })
-    hand.settledAt = this.#options.clock.now()
-    if (hand.lost && !await this.#scripts.reclaim(id, token, this.#leases.lease)) return this.#leave(id)
+    // Its lease was lost, and it came here again while it ran: how it has ended is told once, under the lease that holds.
+    if (hand.job !== job) throw new this.#engine.WaitingError()
+    if (hand.lost && !await this.#reclaim(id, token)) return this.#leave(job)
     switch (settlement.outcome) {
       case 'succeeded':
+        // BullMQ fails a job when it cannot note its success. Rather it is left, and run again.
+        job.moveToFailed = async () => {}
         return
       case 'cancelled':
         // Gone: BullMQ knows only of those that completed or failed.
@@ -188,44 +208,60 @@ export class Puller {
         void recorded(hand).then(() => { this.#cancelled(id) })
         return
       case 'interrupted':
-        return await this.#giveBack(job, token).finally(() => { this.#record(id) })
+        return await this.#giveBack(job, token).finally(() => { this.#record(job) })
       case 'failed':
         return await this.#fail(job, settlement.error, settlement.retryIn)
     }
   }
 
-  #take (job: RunJob, token: string): Hand {
+  async #take (job: RunJob): Promise<Hand> {
     const { clock } = this.#options
     const id = job.id as string
-    const hand: Hand = { job, token, renewedAt: clock.now(), lost: false, progress: undefined, progressing: false, settle () {}, settledAt: undefined, waiting: undefined }
+    if (job.data.keyUntil === 'started') {
+      // Where its key stays taken, an update that arrives during the run would be lost: it is left to be taken again.
+      await job.removeDeduplicationKey().catch(() => { throw new this.#engine.WaitingError() })
+    }
+    const hand: Hand = { job, renewedAt: clock.now(), lost: false, progress: undefined, progressing: false, settle () {}, settledAt: undefined, waiting: undefined }
     this.#hands.set(id, hand)
     this.#watch ??= clock.after(Math.min(this.#leases.lease / 4, RECORD), () => { this.#watchHands() })
     return hand
   }
 
-  /** Puts a job back to the front, as if it had not been taken. */
+  /** Puts a job back to the front, as if it had not been taken. Where that fails, its lease runs out, and another process takes it. */
   async #giveBack (job: RunJob, token: string): Promise<never> {
+    await this.#moveBack(job, token).catch(() => {})
+    throw new this.#engine.WaitingError()
+  }
+
+  async #moveBack (job: RunJob, token: string): Promise<void> {
     const { id = '', deduplicationId, data: { keyUntil } } = job
     try {
       await job.moveToWait(token)
     } catch {
       // Its lock has expired. Another process may have it; if none has, it is ours to give.
-      if (await this.#scripts.reclaim(id, token, this.#leases.lease)) await job.moveToWait(token)
+      if (!await this.#reclaim(id, token)) return
+      await job.moveToWait(token)
     }
     if (keyUntil === 'started' && deduplicationId !== undefined) await this.#scripts.takeKey(deduplicationId, id)
-    throw new this.#engine.WaitingError()
+  }
+
+  /** Takes the lease anew if nobody has the job. Resolves to whether nobody has. */
+  async #reclaim (id: string, token: string): Promise<boolean> {
+    return await this.#scripts.reclaim(id, token, this.#leases.lease).catch(() => false)
   }
 
   /** Redis knows how it has ended, or nobody will know. */
-  #record (id: string): void {
+  #record (job: RunJob): void {
+    const id = job.id as string
     const hand = this.#hands.get(id)
+    if (hand?.job !== job) return
     this.#hands.delete(id)
-    for (const tell of hand?.waiting ?? []) tell()
+    for (const tell of hand.waiting ?? []) tell()
   }
 
   /** Another process has it. BullMQ leaves alone what waits. */
-  #leave (id: string): never {
-    this.#record(id)
+  #leave (job: RunJob): never {
+    this.#record(job)
     throw new this.#engine.WaitingError()
   }
 
@@ -268,8 +304,8 @@ export class Puller {
     const { clock } = this.#options
     const { lease } = this.#leases
     const now = clock.now()
-    for (const [id, { renewedAt, settledAt = Infinity }] of this.#hands) {
-      if (now - settledAt > RECORD) this.#record(id)
+    for (const [id, { job, renewedAt, settledAt = Infinity }] of this.#hands) {
+      if (now - settledAt > RECORD) this.#record(job)
       else if (now - renewedAt > lease) this.#lose(id)
     }
     this.#watch = this.busy ? clock.after(Math.min(lease / 4, RECORD), () => { this.#watchHands() }) : undefined
