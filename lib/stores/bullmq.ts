@@ -36,6 +36,8 @@ export function bullmq (options: BullmqOptions): Store {
 const connectionCheck: Check<Connection> = value => {
   const isUrl = typeof value === 'string' && /^rediss?:\/\//.test(value)
   if (!isUrl && (typeof value !== 'object' || value === null || Array.isArray(value))) throw wrong("a URL such as 'redis://127.0.0.1:6379', the options of ioredis, or a client of ioredis or redis", value)
+  const { keyPrefix } = Object((value as { options?: unknown }).options ?? value) as { keyPrefix?: unknown }
+  if (keyPrefix !== undefined && keyPrefix !== '') throw wrong('one without a "keyPrefix", which BullMQ does not take: give the store a "prefix"', keyPrefix)
   return (typeof value === 'string' || isClient(value) ? value : { ...value as object }) as Connection
 }
 const lease: Check<number> = value => {

@@ -31,6 +31,7 @@ export class Link {
   /** Whether the last call was answered in time, and not refused. */
   #answers = true
   #lost = false
+  #ended = false
   #checked = false
   #error: Error | undefined
 
@@ -68,6 +69,7 @@ export class Link {
 
   /** What `work` resolves to. Rejects with `FST_BG_STORE_UNAVAILABLE` when the store is away or does not answer, in less than 5 s. */
   call<T> (work: () => Promise<T>): Promise<T> {
+    if (this.#ended) return Promise.reject(this.#unavailable(undefined))
     return new Promise<T>((resolve, reject) => {
       const call: Call = {
         since: this.#clock.now(),
@@ -110,6 +112,7 @@ export class Link {
 
   /** Ends all connections, whatever is under way. */
   disconnect (): void {
+    this.#ended = true
     this.#lost = true
     this.#up = false
     for (const { giveUp } of this.#calls) giveUp()
