@@ -87,3 +87,9 @@ function isOfNodeRedis (client: unknown): boolean {
   const { defineCommand, sendCommand } = client as Record<string, unknown>
   return defineCommand === undefined && typeof sendCommand === 'function'
 }
+
+/** Takes from an error of ioredis the command that was refused: its arguments are a password, or payloads. */
+export function withoutCommand (error: Error): Error {
+  delete (error as { command?: unknown }).command
+  return error
+}

@@ -3,10 +3,13 @@ import type { Clock, Timer } from '../../clock.ts'
 import { errorCodes } from '../../errors.ts'
 import type { Condition } from '../../health.ts'
 import { report, toError } from '../../report.ts'
-import { command, type Client } from './engine.ts'
+import { command, withoutCommand, type Client } from './engine.ts'
 
 /** How long whoever asks the store for something waits for the answer, in milliseconds. Below 5 s, whatever else is under way. */
 const PATIENCE = 4_500
+
+/** How long to wait before one that has refused is tried again, in milliseconds. */
+const AGAIN = 1_000
 
 /** What somebody asks the engine. */
 interface Call {
@@ -32,6 +35,9 @@ export class Link {
   #answers = true
   #lost = false
   #ended = false
+  /** Counts the connections: what comes of an earlier one is of no interest any more. */
+  #life = 0
+  #retry: Timer | undefined
   #checked = false
   #error: Error | undefined
 
@@ -42,13 +48,13 @@ export class Link {
     this.#end = end
     this.#clock = clock
     this.#log = log
-    client.on('ready', () => { this.#isUp() })
+    client.on('ready', () => { void this.#prove() })
     client.on('close', () => { this.#isDown() })
     client.on('error', (error: Error) => {
-      this.#error = error
+      this.#error = withoutCommand(error)
       this.#isDown()
     })
-    if (client.status === 'ready') this.#isUp()
+    if (client.status === 'ready') void this.#prove()
     // One of the package redis connects when it is told to; what it says of that comes as an event, too.
     if (client.status === 'wait') client.connect().catch(() => {})
   }
@@ -83,7 +89,7 @@ export class Link {
             resolve(value)
           }, thrown => {
             this.#calls.delete(call)
-            reject(isOurs(thrown) ? thrown : this.#refused(toError(thrown)))
+            reject(isOurs(thrown) ? thrown : this.#refused(withoutCommand(toError(thrown))))
           })
         },
         giveUp: () => {
@@ -117,6 +123,7 @@ export class Link {
     this.#up = false
     for (const { giveUp } of this.#calls) giveUp()
     this.#watch?.cancel()
+    this.#retry?.cancel()
     this.#end()
   }
 
@@ -150,6 +157,24 @@ export class Link {
     return new errorCodes.FST_BG_STORE_UNAVAILABLE(cause === undefined ? this.#why : messageOf(cause), cause && { cause })
   }
 
+  /**
+   * A connection is up when Redis answers on it. It may want a password, or refuse what BullMQ asks at first: BullMQ then takes what it has for
+   * broken for good, and its worker goes round without ever letting go of the event loop.
+   */
+  async #prove (): Promise<void> {
+    const life = ++this.#life
+    try {
+      await this.client.info()
+    } catch (error) {
+      if (life !== this.#life || this.#ended) return
+      this.#error = withoutCommand(toError(error))
+      this.#isDown()
+      this.#retry = this.#clock.after(AGAIN, () => { void this.#prove() })
+      return
+    }
+    if (life === this.#life && !this.#ended) this.#isUp()
+  }
+
   #isUp (): void {
     if (this.#lost) report.storeBack(this.#log)
     this.#lost = false
@@ -163,6 +188,8 @@ export class Link {
   }
 
   #isDown (): void {
+    this.#life++
+    this.#retry?.cancel()
     this.#up = false
     if (this.#lost) return
     this.#lost = true

@@ -3,7 +3,7 @@ import type { Timer } from '../../clock.ts'
 import type { Progress } from '../../run.ts'
 import type { OpenOptions, Settlement, StoreWorker } from '../../store.ts'
 import { report } from '../../report.ts'
-import type { Engine } from './engine.ts'
+import { withoutCommand, type Engine } from './engine.ts'
 import { claimedRunOf, crashed, errorFor, type JobData, type RunJob } from './jobs.ts'
 import type { Link } from './link.ts'
 import type { Scripts } from './scripts.ts'
@@ -56,6 +56,8 @@ export class Puller {
   /** A job that was cancelled has ended. */
   readonly #cancelled: (id: string) => void
   readonly #hands = new Map<string, Hand>()
+  /** One that is not ready yet. */
+  #beginning: Worker<JobData, void> | undefined
   #pulling: Worker<JobData, void> | undefined
   /** Those that fetch no more, and end with what they have in hand. */
   readonly #ending = new Set<Promise<void>>()
@@ -83,25 +85,26 @@ export class Puller {
   take (): void {
     this.#takes = true
     if (this.#pulling !== undefined) void this.#pulling.resume()
-    else if (this.#link.up) this.#pulling = this.#pull()
+    else if (this.#link.up) this.#begin()
   }
 
   /** The connection is up. */
   up (): void {
-    if (this.#takes) this.#pulling ??= this.#pull()
+    if (this.#takes && this.#pulling === undefined) this.#begin()
   }
 
   /** Takes no more; what is in hand goes on. */
   halt (): void {
     this.#takes = false
+    if (this.#beginning !== undefined) this.#end(this.#beginning.close(true))
+    this.#beginning = undefined
     if (this.#pulling === undefined) return
     // A worker that is only paused still takes the job it waits for. While Redis is away, one that is closed would wait for ever.
     if (!this.#link.up) {
       void this.#pulling.pause(true)
       return
     }
-    const ending = this.#pulling.close().finally(() => { this.#ending.delete(ending) })
-    this.#ending.add(ending)
+    this.#end(this.#pulling.close())
     this.#pulling = undefined
   }
 
@@ -140,12 +143,36 @@ export class Puller {
     this.#watch?.cancel()
   }
 
-  #pull (): Worker<JobData, void> {
+  /** Makes a worker, and another where the connection was lost before it was ready: BullMQ takes it for broken then. */
+  #begin (): void {
+    if (this.#beginning !== undefined) return
+    const worker = this.#make()
+    this.#beginning = worker
+    worker.waitUntilReady().then(() => {
+      if (this.#beginning !== worker) return
+      this.#beginning = undefined
+      this.#pulling = worker
+      void worker.run()
+    }, () => {
+      if (this.#beginning !== worker) return
+      this.#beginning = undefined
+      this.#end(worker.close(true))
+      if (this.#link.up) this.#begin()
+    })
+  }
+
+  #end (closing: Promise<void>): void {
+    const ending = closing.finally(() => { this.#ending.delete(ending) })
+    this.#ending.add(ending)
+  }
+
+  #make (): Worker<JobData, void> {
     const { name, concurrency, rate, keep, log } = this.#options
     const { lease, maxCrashes } = this.#leases
     const pulling = new this.#engine.Worker<JobData, void>(name, async (job, token = '') => { await this.#process(job, token) }, {
       connection: this.#link.client as never,
       prefix: this.#prefix,
+      autorun: false,
       concurrency: Math.min(concurrency, Number.MAX_SAFE_INTEGER),
       lockDuration: lease,
       // Twice in a row: a job that stalls is seen at the second look. With a quarter, an orphan runs elsewhere after 1¼ leases at the latest.
@@ -172,7 +199,7 @@ export class Puller {
       const now = this.#options.clock.now()
       if (now - this.#complainedAt < COMPLAIN) return
       this.#complainedAt = now
-      report.storeError(log, name, error)
+      report.storeError(log, name, withoutCommand(error))
     })
     return pulling
   }

@@ -32,7 +32,8 @@ export class BullmqQueue implements StoreQueue {
   readonly #link: Link
   readonly #control: Control
   readonly #engine: Engine
-  readonly #queue: Queue<JobData, void>
+  readonly #prefix: string
+  #made: Queue<JobData, void> | undefined
   readonly #puller: Puller
   readonly #scripts: Scripts
   readonly #unlisten: () => void
@@ -49,10 +50,8 @@ export class BullmqQueue implements StoreQueue {
     this.#link = link
     this.#control = control
     this.#engine = engine
-    this.#queue = new engine.Queue<JobData, void>(name, { connection: link.client as never, prefix })
-    // The link tells of what befalls the connection.
-    this.#queue.on('error', () => {})
-    this.#scripts = new Scripts(link.client, this.#queue)
+    this.#prefix = prefix
+    this.#scripts = new Scripts(link.client, type => this.#toKey(type))
     this.#puller = new Puller(engine, link, prefix, options, leases, worker, this.#scripts, id => { void control.publish(name, { type: 'ended', id }).catch(() => {}) })
     this.#unlisten = control.listen(name, message => { this.#hear(message, worker) })
     this.shared = {
@@ -209,7 +208,22 @@ export class BullmqQueue implements StoreQueue {
     this.#unlisten()
     this.#offUp()
     await this.#puller.close()
-    await this.#queue.close()
+    await this.#made?.close()
+  }
+
+  /** Made when the connection is up; and anew where it was lost before BullMQ had begun, as that takes it for broken then. */
+  get #queue (): Queue<JobData, void> {
+    if (this.#made !== undefined) return this.#made
+    const made = new this.#engine.Queue<JobData, void>(this.#options.name, { connection: this.#link.client as never, prefix: this.#prefix })
+    // The link tells of what befalls the connection.
+    made.on('error', () => {})
+    made.waitUntilReady().catch(() => { this.#made = undefined })
+    this.#made = made
+    return made
+  }
+
+  #toKey (type: string): string {
+    return `${this.#prefix}:${this.#options.name}:${type}`
   }
 
   async #in (state: ListedState, offset: number, limit: number): Promise<RunJob[]> {
@@ -225,7 +239,7 @@ export class BullmqQueue implements StoreQueue {
 
   /** When delayed jobs may run, by id. */
   async #dueAts (offset: number, limit: number): Promise<Map<string, number>> {
-    const flat = await this.#link.client.zrange(this.#queue.toKey('delayed'), offset, offset + limit - 1, { WITHSCORES: true })
+    const flat = await this.#link.client.zrange(this.#toKey('delayed'), offset, offset + limit - 1, { WITHSCORES: true })
     return new Map(flat.flatMap((id, i) => i % 2 === 0 ? [[id, Math.floor(Number(flat[i + 1]) / SCORE)]] : []))
   }
 
@@ -235,7 +249,7 @@ export class BullmqQueue implements StoreQueue {
       throw new errorCodes.FST_BG_INVALID_OPTION(`Run ${id} of background queue "${this.#options.name}" cannot be retried: another with its key "${key}" waits or runs.`)
     }
     // The processes that died under it before are no reason to fail it at once.
-    await this.#link.client.hdel(this.#queue.toKey(id), 'stc')
+    await this.#link.client.hdel(this.#toKey(id), 'stc')
     await job.retry('failed')
     return true
   }

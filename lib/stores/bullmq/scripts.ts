@@ -30,35 +30,33 @@ const scripts = {
   }
 } as const
 
-/** What the scripts need of a queue: its name among the keys of Redis. */
-interface Keyed { toKey (type: string): string }
-
 export class Scripts {
   readonly #client: Client
-  readonly #queue: Keyed
+  /** The key of a queue's part in Redis. */
+  readonly #toKey: (type: string) => string
 
-  constructor (client: Client, queue: Keyed) {
+  constructor (client: Client, toKey: (type: string) => string) {
     this.#client = client
-    this.#queue = queue
+    this.#toKey = toKey
     for (const [name, definition] of Object.entries(scripts)) client.defineCommand(name, definition)
   }
 
   /** Whether the job is this process's again, with its lock. */
   async reclaim (id: string, token: string, lease: number): Promise<boolean> {
-    return await this.#client.runCommand('fbtReclaim', [this.#queue.toKey(`${id}:lock`), this.#queue.toKey('active'), id, token, lease]) === 1
+    return await this.#client.runCommand('fbtReclaim', [this.#toKey(`${id}:lock`), this.#toKey('active'), id, token, lease]) === 1
   }
 
   /** Whether the job has the key. */
   async takeKey (key: string, id: string): Promise<boolean> {
-    return await this.#client.runCommand('fbtTakeKey', [this.#queue.toKey(`de:${key}`), id, this.#queue.toKey('')]) === 1
+    return await this.#client.runCommand('fbtTakeKey', [this.#toKey(`de:${key}`), id, this.#toKey('')]) === 1
   }
 
   async recall (name: string): Promise<number | undefined> {
-    const value = await this.#client.hget(this.#queue.toKey('shared'), name)
+    const value = await this.#client.hget(this.#toKey('shared'), name)
     return value === null ? undefined : Number(value)
   }
 
   async raise (name: string, value: number): Promise<void> {
-    await this.#client.runCommand('fbtRaise', [this.#queue.toKey('shared'), name, value])
+    await this.#client.runCommand('fbtRaise', [this.#toKey('shared'), name, value])
   }
 }
