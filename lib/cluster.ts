@@ -170,7 +170,6 @@ export class ClusterTask extends TimedTask implements StoreWorker {
   /** Goes on from the last tick that was enqueued, as soon as the store says which; the first time, from now on. */
   async #goOn (): Promise<void> {
     const { ticker } = this
-    if (this.#asking === ticker) return
     this.#asking = ticker
     const now = this.#wall
     let since: number | undefined

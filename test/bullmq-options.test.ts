@@ -266,7 +266,18 @@ t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
     t.match((await errorsOf())[0], { name: 'Error', message: 'no trace', stack: undefined })
   })
 
-  t.test('runs that are cancelled as they begin are cancelled, or have ended', async t => {
+  t.test('a run that a worker is about to take is cancelled all the same', async t => {
+    const prefix = randomUUID()
+    const redis = new IORedis(url)
+    t.teardown(() => { redis.disconnect() })
+    const { queue } = await share(t, { connection: url, prefix }, { autostart: false })
+    const { id } = await queue.enqueue(work)
+    await redis.set(`${prefix}:work:${id}:lock`, 'of a worker', 'PX', 200)
+    await queue.cancel(id)
+    t.match(await queue.counts(), { waiting: 0, active: 0 })
+  })
+
+  t.test('runs that are cancelled as they begin are cancelled, and counted once', async t => {
     const { queue } = await share(t, { connection: url, prefix: randomUUID() }, {}, { concurrency: 3 }, async ({ signal }) => {
       await aborted(signal)
       throw signal.reason
@@ -277,6 +288,16 @@ t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
     }))
     t.equal(queue.stats.cancelled, 300)
     t.match(await queue.counts(), { waiting: 0, active: 0, succeeded: 0, failed: 0 })
+  })
+
+  t.test('a key until started is taken again while the run waits for its next attempt', async t => {
+    const { queue, begun } = await share(t, { connection: url, prefix: randomUUID() }, {}, { retry: { limit: 1, delay: '1h', maxDelay: '1h' } }, () => { throw new Error('later') })
+    const key = { key: 'k', keyUntil: 'started' } as const
+    const { id } = await queue.enqueue(work, key)
+    await begun
+    await until(async () => (await queue.counts()).delayed === 1)
+    t.same(await queue.enqueue(work, key), { id, duplicate: true })
+    await queue.cancel(id)
   })
 
   t.test('a queue that is declared when the connection is up', async t => {

@@ -152,16 +152,16 @@ export class Puller {
     if (this.#beginning !== undefined) return
     const worker = this.#make()
     this.#beginning = worker
-    worker.waitUntilReady().then(() => {
+    void worker.waitUntilReady().then(() => true, () => false).then(ready => {
       if (this.#beginning !== worker) return
       this.#beginning = undefined
-      this.#pulling = worker
-      void worker.run()
-    }, () => {
-      if (this.#beginning !== worker) return
-      this.#beginning = undefined
-      this.#end(worker.close(true))
-      this.#retry = this.#options.clock.after(AGAIN, () => { this.up() })
+      if (ready) {
+        this.#pulling = worker
+        void worker.run()
+      } else {
+        this.#end(worker.close(true))
+        this.#retry = this.#options.clock.after(AGAIN, () => { this.up() })
+      }
     })
   }
 
@@ -265,15 +265,19 @@ export class Puller {
   }
 
   async #moveBack (job: RunJob, token: string): Promise<void> {
-    const { id = '', deduplicationId, data: { keyUntil } } = job
     try {
       await job.moveToWait(token)
     } catch {
       // Its lock has expired. Another process may have it; if none has, it is ours to give.
-      if (!await this.#reclaim(id, token)) return
+      if (!await this.#reclaim(job.id as string, token)) return
       await job.moveToWait(token)
     }
-    if (keyUntil === 'started' && deduplicationId !== undefined) await this.#scripts.takeKey(deduplicationId, id)
+    await this.#takeKey(job)
+  }
+
+  /** It waits again: its key, which it gave up when it began, is taken once more, unless another has it. */
+  async #takeKey ({ id = '', deduplicationId = '', data: { keyUntil } }: RunJob): Promise<void> {
+    if (keyUntil === 'started') await this.#scripts.takeKey(deduplicationId, id)
   }
 
   /** Takes the lease anew if nobody has the job. Resolves to whether nobody has. */
@@ -298,7 +302,7 @@ export class Puller {
 
   /** To be tried again in `retryIn` milliseconds, or failed for good. BullMQ asks the job for its policy; ours was asked before. */
   async #fail (job: RunJob, stored: Parameters<typeof errorFor>[0], retryIn: number | undefined): Promise<never> {
-    const { id = '', deduplicationId, data: { keyUntil }, opts } = job
+    const { opts } = job
     const error = errorFor(stored)
     opts.stackTraceLimit = 1
     if (retryIn === undefined) {
@@ -306,7 +310,7 @@ export class Puller {
     } else {
       opts.attempts = Number.MAX_SAFE_INTEGER
       opts.backoff = { type: 'fixed', delay: Math.round(retryIn) }
-      if (keyUntil === 'started' && deduplicationId !== undefined) await this.#scripts.takeKey(deduplicationId, id)
+      await this.#takeKey(job)
     }
     throw error
   }

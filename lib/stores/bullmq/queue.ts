@@ -100,7 +100,7 @@ export class BullmqQueue implements StoreQueue {
 
   async counts (): Promise<Counts> {
     const found = await this.#link.call(async () => await this.#queue.getJobCounts(...Object.values(sets).flat()))
-    const sum = (state: ListedState): number => sets[state].reduce((total, set) => total + (found[set] ?? 0), 0)
+    const sum = (state: ListedState): number => sets[state].reduce((total, set) => total + Number(found[set]), 0)
     return { waiting: sum('waiting'), delayed: sum('delayed'), active: sum('active'), succeeded: sum('succeeded'), failed: sum('failed') }
   }
 
@@ -232,7 +232,7 @@ export class BullmqQueue implements StoreQueue {
       return count <= 0 ? [] : await this.#queue.getJobs([set], from, from + count - 1, !newestFirst)
     }
     if (state !== 'waiting') return await range(sets[state][0], offset, limit)
-    const plain = (await this.#queue.getJobCounts('wait'))['wait'] ?? 0
+    const { wait: plain = 0 } = await this.#queue.getJobCounts('wait')
     const jobs = await range('wait', offset, Math.min(limit, plain - offset))
     return [...jobs, ...await range('prioritized', Math.max(0, offset - plain), limit - jobs.length)]
   }
