@@ -203,7 +203,7 @@ export class ClusterTask extends TimedTask implements StoreWorker {
       if (this.#asking !== undefined) return false
       if (this.#store.condition.status !== 'ok' || (!caughtUp && this.#wall - at > LATE)) throw new Error('too late')
       // An id that old may have been forgotten.
-      if (this.#wall - dueAt > LATE + this.options.jitter && dueAt <= (await this.#shared.recall(DUE) ?? -Infinity)) return true
+      if (this.#wall - dueAt > LATE + this.options.jitter && dueAt <= Number(await this.#shared.recall(DUE))) return true
       await this.#store.enqueue({ id: `${this.name}-${dueAt}`, payload: JSON.stringify(tick), options: plain })
       await this.#shared.raise(DUE, dueAt)
       return true

@@ -31,6 +31,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   readonly #store: StoreQueue
   /** Whether it takes runs: from `start` until it is told to stop. */
   #working = false
+  /** Those that are about to be cancelled before they begin. */
+  readonly #waiting = new Set<string>()
   /** Active runs that were cancelled by themselves, and not because the queue stops. */
   readonly #cancelled = new Set<string>()
   /** Armed while the application closes, and the queue goes on. */
@@ -176,6 +178,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     if (!this.runs.has(id)) return
     // One whose lease is lost is not: it goes back, or is elsewhere already.
     if (why === 'cancelled') this.#cancelled.add(id)
+    this.#waiting.delete(id)
     void this.runs.cancelOne(id, new errorCodes.FST_BG_CANCELLED(this.name, what))
   }
 
@@ -243,11 +246,15 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   }
 
   async #cancel (runId: string): Promise<boolean> {
-    // One in hand is counted when it has ended.
-    const waits = !this.runs.has(runId)
-    const cancelled = await this.#store.cancel(runId)
-    if (cancelled && waits) this.runs.cancelled++
-    return cancelled
+    // One in hand is counted when it has ended, also where it begins meanwhile.
+    if (!this.runs.has(runId)) this.#waiting.add(runId)
+    try {
+      const cancelled = await this.#store.cancel(runId)
+      if (cancelled && this.#waiting.has(runId)) this.runs.cancelled++
+      return cancelled
+    } finally {
+      this.#waiting.delete(runId)
+    }
   }
 
   #enqueue (payload: unknown, given: EnqueueOptions | undefined): Promise<Enqueued> | Enqueued {

@@ -1,6 +1,7 @@
 // bullmq(): what it is given, and what it refuses; and applications that share one Redis.
 import { randomUUID } from 'node:crypto'
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import Module, { createRequire } from 'node:module'
+import { cp, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execFile } from 'node:child_process'
@@ -22,6 +23,32 @@ const run = promisify(execFile)
 const { skip } = needsRedis()
 const work: Work = { n: 1, do: 'work', ms: 0 }
 const code = 'FST_BG_INVALID_OPTION'
+
+// First, as what is loaded stays loaded.
+t.test('where a package cannot be loaded, the error says what is missing', async t => {
+  const Resolver = Module as unknown as { _resolveFilename (request: string, ...rest: unknown[]): string }
+  const resolve = Resolver._resolveFilename
+  t.teardown(() => { Resolver._resolveFilename = resolve })
+  const folder = await realpath(await mkdtemp(join(tmpdir(), 'background-tasks-')))
+  t.teardown(async () => { await rm(folder, { recursive: true, force: true }) })
+  await writeFile(join(folder, 'package.json'), JSON.stringify({ version: '5.66.1' }))
+  const instead = (wanted: string, found: string): void => {
+    Resolver._resolveFilename = (request, ...rest) => resolve.call(Resolver, request === wanted ? found : request, ...rest)
+  }
+  const connection = 'redis://127.0.0.1:1'
+  instead('bullmq/package.json', 'bullmq-not-installed')
+  t.throws(() => bullmq({ connection }), { code, message: /npm install bullmq ioredis/, cause: { code: 'MODULE_NOT_FOUND' } })
+  instead('bullmq/package.json', join(folder, 'package.json'))
+  t.throws(() => bullmq({ connection }), { code, message: /from version 6 on; installed is 5.66.1/ })
+  Resolver._resolveFilename = resolve
+  // A module that is loaded is not looked for again.
+  const { cache } = createRequire(import.meta.url)
+  for (const file of Object.keys(cache)) if (file.startsWith(folder)) Reflect.deleteProperty(cache, file)
+  const { app } = await build(t, { stores: { default: bullmq({ connection }) } })
+  instead('ioredis', 'ioredis-not-installed')
+  t.throws(() => app.addBackgroundQueue('a', () => {}), { code, message: /npm install ioredis; or pass a client/, cause: { code: 'MODULE_NOT_FOUND' } })
+  t.equal(app.backgroundTasks.get('a'), undefined)
+})
 
 t.test('options that are none are refused', async t => {
   const connection = 'redis://127.0.0.1'
@@ -221,5 +248,44 @@ t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
     await begun
     await queue.drain()
     t.match(await queue.list({ state: 'succeeded' }), { runs: [{ attempt: 3 }] })
+  })
+
+  t.test('errors that have no trace, or an odd name, are listed all the same', async t => {
+    const prefix = randomUUID()
+    const redis = new IORedis(url)
+    t.teardown(() => { redis.disconnect() })
+    const errors = [Object.assign(new Error('no trace'), { stack: '' }), Object.assign(new Error('odd'), { name: 'a: [b]' }), Object.assign(new Error(''), { code: 'E_CODE' })]
+    const { queue } = await share(t, { connection: url, prefix }, {}, {}, async ({ payload }) => { await Promise.reject(errors[payload.n]) })
+    const ids: string[] = []
+    for (const n of errors.keys()) ids.push((await queue.enqueue({ ...work, n })).id)
+    await queue.drain()
+    const errorsOf = async (): Promise<unknown[]> => (await queue.list({ state: 'failed' })).runs.map(({ error }) => error).reverse()
+    t.match(await errorsOf(), [{ name: 'Error', message: 'no trace' }, { message: 'odd' }, { name: 'Error', message: '', code: 'E_CODE' }])
+    // As another program that uses BullMQ may leave it.
+    await redis.hset(`${prefix}:work:${ids[0]}`, 'stacktrace', '[]')
+    t.match((await errorsOf())[0], { name: 'Error', message: 'no trace', stack: undefined })
+  })
+
+  t.test('runs that are cancelled as they begin are cancelled, or have ended', async t => {
+    const { queue } = await share(t, { connection: url, prefix: randomUUID() }, {}, { concurrency: 3 }, async ({ signal }) => {
+      await aborted(signal)
+      throw signal.reason
+    })
+    await Promise.all(Array.from({ length: 300 }, async () => {
+      const { id } = await queue.enqueue(work)
+      await queue.cancel(id)
+    }))
+    t.equal(queue.stats.cancelled, 300)
+    t.match(await queue.counts(), { waiting: 0, active: 0, succeeded: 0, failed: 0 })
+  })
+
+  t.test('a queue that is declared when the connection is up', async t => {
+    const { app, queue } = await share(t, { connection: url, prefix: randomUUID() })
+    await queue.enqueue(work)
+    await queue.drain()
+    const seen = deferred<unknown>()
+    const late = app.addBackgroundQueue('late', ({ payload }) => { seen.resolve(payload) })
+    await late.enqueue(1)
+    t.equal(await seen.promise, 1)
   })
 })

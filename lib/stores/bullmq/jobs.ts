@@ -48,7 +48,7 @@ export function recordOf (job: RunJob, state: ListedState, dueAt: number | undef
     state,
     payload,
     attempt: over ? Math.max(1, attemptsMade) : attemptsMade + 1,
-    priority: priority ?? 0,
+    priority,
     key: deduplicationId,
     reqId,
     // 0 is what BullMQ begins with.

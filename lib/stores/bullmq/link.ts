@@ -54,7 +54,6 @@ export class Link {
       this.#error = withoutCommand(error)
       this.#isDown()
     })
-    if (client.status === 'ready') void this.#prove()
     // One of the package redis connects when it is told to; what it says of that comes as an event, too.
     if (client.status === 'wait') client.connect().catch(() => {})
   }
@@ -119,6 +118,7 @@ export class Link {
   /** Ends all connections, whatever is under way. */
   disconnect (): void {
     this.#ended = true
+    this.#life++
     this.#lost = true
     this.#up = false
     for (const { giveUp } of this.#calls) giveUp()
@@ -166,13 +166,13 @@ export class Link {
     try {
       await this.client.info()
     } catch (error) {
-      if (life !== this.#life || this.#ended) return
+      if (life !== this.#life) return
       this.#error = withoutCommand(toError(error))
       this.#isDown()
       this.#retry = this.#clock.after(AGAIN, () => { void this.#prove() })
       return
     }
-    if (life === this.#life && !this.#ended) this.#isUp()
+    if (life === this.#life) this.#isUp()
   }
 
   #isUp (): void {
@@ -219,6 +219,6 @@ function isOurs (error: unknown): boolean {
 
 /** The message; of an error that is several, such as one for each address that was tried, theirs. */
 function messageOf (error: Error): string {
-  const { errors } = error as { errors?: Error[] }
-  return error.message !== '' ? error.message : errors?.map(({ message }) => message).join(', ') ?? error.name
+  const { message, errors = [] } = error as Error & { errors?: Error[] }
+  return [message, ...errors.map(({ message }) => message)].filter(text => text !== '').join(', ')
 }

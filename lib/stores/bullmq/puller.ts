@@ -36,6 +36,8 @@ interface Hand {
 
 /** How long Redis is given to take note of how a run has ended before others go on, in milliseconds. */
 const RECORD = 1_000
+/** How long to wait before another worker is made, where one could not begin, in milliseconds. */
+const AGAIN = 1_000
 /** How long nothing is logged of errors after one that was, in milliseconds. */
 const COMPLAIN = 10_000
 
@@ -62,6 +64,7 @@ export class Puller {
   /** Those that fetch no more, and end with what they have in hand. */
   readonly #ending = new Set<Promise<void>>()
   #takes = false
+  #retry: Timer | undefined
   #watch: Timer | undefined
   #complainedAt = -Infinity
 
@@ -96,6 +99,7 @@ export class Puller {
   /** Takes no more; what is in hand goes on. */
   halt (): void {
     this.#takes = false
+    this.#retry?.cancel()
     if (this.#beginning !== undefined) this.#end(this.#beginning.close(true))
     this.#beginning = undefined
     if (this.#pulling === undefined) return
@@ -157,7 +161,7 @@ export class Puller {
       if (this.#beginning !== worker) return
       this.#beginning = undefined
       this.#end(worker.close(true))
-      if (this.#link.up) this.#begin()
+      this.#retry = this.#options.clock.after(AGAIN, () => { this.up() })
     })
   }
 
