@@ -96,7 +96,7 @@ t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
   t.test('after an hour alone the latest hundred ticks run, the oldest first, although two applications catch up with them', async t => {
     const prefix = randomUUID()
     const seen: Seen[] = []
-    const declare = (app: FastifyInstance): void => { app.addBackgroundTask('tick', { ...SECOND, misfire: 'all' }, seer('', seen)) }
+    const declare = (app: FastifyInstance): void => { app.addBackgroundTask('tick', { ...SECOND, misfire: 'all' as const }, seer('', seen)) }
     // What is left of the last tick that was enqueued.
     await redis.hset(`${prefix}:tick:shared`, 'due', Math.floor(Date.now() / 1_000 - 3_600) * 1_000)
     await Promise.all([join(t, { connection: url, prefix }, declare), join(t, { connection: url, prefix }, declare)])
