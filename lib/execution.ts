@@ -59,9 +59,6 @@ export class Execution implements Linked {
   /** When it was launched, or its attempt began, in milliseconds since the epoch. */
   get startedAt (): number { return this.#startedAt }
 
-  /** Why it was told to end, if it was. */
-  get reason (): Reason | undefined { return this.#reason }
-
   /** Whether it goes on past its time limit. */
   get stuck (): boolean { return this.#stuck }
 

@@ -28,7 +28,11 @@ export function jobOf ({ id, payload, options: { delay, runAt, priority, key, ke
   if (key !== undefined && keyUntil === 'started') data.keyUntil = keyUntil
   const opts: JobsOptions = { jobId: id }
   const wait = Math.ceil(runAt === undefined ? delay : runAt - now)
-  if (wait > 0) opts.delay = wait
+  if (wait > 0) {
+    opts.delay = wait
+    // From the moment from which the wait was reckoned, so that it ends when it was to.
+    opts.timestamp = now
+  }
   if (priority > 0) opts.priority = priority
   if (key !== undefined) opts.deduplication = { id: key }
   return { data, opts }
