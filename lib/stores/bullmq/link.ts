@@ -2,6 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Clock, Timer } from '../../clock.ts'
 import { errorCodes } from '../../errors.ts'
 import type { Condition } from '../../health.ts'
+import { List, type Linked } from '../../list.ts'
 import { report, toError } from '../../report.ts'
 import { command, withoutCommand, type Client } from './engine.ts'
 
@@ -12,13 +13,28 @@ const PATIENCE = 4_500
 const AGAIN = 1_000
 
 /** What somebody asks the engine. */
-interface Call {
+class Call<T> implements Linked {
+  previous: this | undefined = undefined
+  next: this | undefined = undefined
+  readonly answer: Promise<T>
+  readonly work: () => Promise<T>
   /** When it was asked, by the clock. */
-  since: number
+  readonly since: number
   /** Whether it was asked: what was under way when the connection was lost, the client sends again. */
-  begun: boolean
-  begin (): void
-  giveUp (): void
+  begun = false
+  /** Whether it has been answered, or given up. */
+  over = false
+  resolve!: (value: T) => void
+  reject!: (error: Error) => void
+
+  constructor (work: () => Promise<T>, since: number) {
+    this.work = work
+    this.since = since
+    this.answer = new Promise<T>((resolve, reject) => {
+      this.resolve = resolve
+      this.reject = reject
+    })
+  }
 }
 
 /** The connection to the engine: whether it is up, and calls that end in time, whether it is or not. */
@@ -27,7 +43,7 @@ export class Link {
   readonly #clock: Clock
   readonly #log: FastifyBaseLogger
   /** Those that wait for an answer, or until they can ask; the oldest first. */
-  readonly #calls = new Set<Call>()
+  readonly #calls = new List<Call<unknown>>()
   #watch: Timer | undefined
   readonly #onUp = new Set<() => void>()
   #up = false
@@ -75,32 +91,12 @@ export class Link {
   /** What `work` resolves to. Rejects with `FST_BG_STORE_UNAVAILABLE` when the store is away or does not answer, in less than 5 s. */
   call<T> (work: () => Promise<T>): Promise<T> {
     if (this.#ended) return Promise.reject(this.#unavailable(undefined))
-    return new Promise<T>((resolve, reject) => {
-      const call: Call = {
-        since: this.#clock.now(),
-        begun: false,
-        begin: () => {
-          call.begun = true
-          work().then(value => {
-            this.#calls.delete(call)
-            this.#answers = true
-            this.#error = undefined
-            resolve(value)
-          }, thrown => {
-            this.#calls.delete(call)
-            reject(isOurs(thrown) ? thrown : this.#refused(withoutCommand(toError(thrown))))
-          })
-        },
-        giveUp: () => {
-          this.#calls.delete(call)
-          reject(this.#unavailable(this.#error))
-        }
-      }
-      this.#calls.add(call)
-      // One timer for all of them: they are many, and few are ever given up.
-      this.#watch ??= this.#clock.after(PATIENCE, () => { this.#giveUp() })
-      if (this.#up) call.begin()
-    })
+    const call = new Call(work, this.#clock.now())
+    this.#calls.add(call as Call<unknown>)
+    // One timer for all of them: they are many, and few are ever given up.
+    this.#watch ??= this.#clock.after(PATIENCE, () => { this.#giveUpOld() })
+    if (this.#up) this.#begin(call as Call<unknown>)
+    return call.answer
   }
 
   /** Resolves when `work` has settled, or after `ms` milliseconds; at once while the connection is down. */
@@ -121,7 +117,7 @@ export class Link {
     this.#life++
     this.#lost = true
     this.#up = false
-    for (const { giveUp } of this.#calls) giveUp()
+    while (this.#calls.first !== undefined) this.#giveUp(this.#calls.first)
     this.#watch?.cancel()
     this.#retry?.cancel()
     this.#end()
@@ -132,19 +128,43 @@ export class Link {
     return this.#up ? 'it does not answer' : 'not connected'
   }
 
+  #begin (call: Call<unknown>): void {
+    call.begun = true
+    call.work().then(value => {
+      this.#done(call)
+      this.#answers = true
+      this.#error = undefined
+      call.resolve(value)
+    }, thrown => {
+      this.#done(call)
+      call.reject(isOurs(thrown) ? thrown as Error : this.#refused(withoutCommand(toError(thrown))))
+    })
+  }
+
+  #done (call: Call<unknown>): void {
+    if (call.over) return
+    call.over = true
+    this.#calls.remove(call)
+  }
+
   /** Those that have waited for long enough. */
-  #giveUp (): void {
+  #giveUpOld (): void {
     this.#watch = undefined
     const now = this.#clock.now()
-    for (const { since, giveUp } of this.#calls) {
-      const left = since + PATIENCE - now
+    for (let call = this.#calls.first; call !== undefined; call = this.#calls.first) {
+      const left = call.since + PATIENCE - now
       if (left > 0) {
-        this.#watch = this.#clock.after(left, () => { this.#giveUp() })
+        this.#watch = this.#clock.after(left, () => { this.#giveUpOld() })
         return
       }
       this.#answers = !this.#up
-      giveUp()
+      this.#giveUp(call)
     }
+  }
+
+  #giveUp (call: Call<unknown>): void {
+    this.#done(call)
+    call.reject(this.#unavailable(this.#error))
   }
 
   #refused (error: Error): Error {
@@ -181,7 +201,7 @@ export class Link {
     this.#up = true
     this.#answers = true
     this.#error = undefined
-    for (const { begun, begin } of this.#calls) if (!begun) begin()
+    for (const call of this.#calls) if (!call.begun) this.#begin(call)
     for (const callback of this.#onUp) callback()
     if (!this.#checked) void this.#checkPersistence()
     this.#checked = true

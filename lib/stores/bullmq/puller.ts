@@ -1,11 +1,13 @@
 import type { Worker } from 'bullmq'
 import type { Timer } from '../../clock.ts'
 import type { Progress } from '../../run.ts'
-import type { OpenOptions, Settlement, StoreWorker } from '../../store.ts'
+import type { OpenOptions, StoreWorker } from '../../store.ts'
 import { report } from '../../report.ts'
 import { withoutCommand, type Engine } from './engine.ts'
-import { claimedRunOf, crashed, errorFor, type JobData, type RunJob } from './jobs.ts'
+import { Hands, RECORD } from './hands.ts'
+import { claimedRunOf, crashed, type JobData, type RunJob } from './jobs.ts'
 import type { Link } from './link.ts'
+import { Processor } from './processor.ts'
 import type { Scripts } from './scripts.ts'
 
 /** What a store was told of leases, checked and complete. */
@@ -16,37 +18,12 @@ export interface Leases {
   maxCrashes: number
 }
 
-/** A job in hand. */
-interface Hand {
-  /** As it was taken last. */
-  job: RunJob
-  /** When its lease was renewed last. */
-  renewedAt: number
-  /** Whether another process may have it. */
-  lost: boolean
-  /** What is to be kept of how far it is; and whether that is under way. */
-  progress: Progress | undefined
-  progressing: boolean
-  settle (settlement: Settlement): void
-  /** When it was settled; undefined while it runs. */
-  settledAt: number | undefined
-  /** Who waits until Redis knows how it has ended, or nobody will know. */
-  waiting: Array<() => void> | undefined
-}
-
-/** How long Redis is given to take note of how a run has ended before others go on, in milliseconds. */
-const RECORD = 1_000
 /** How long to wait before another worker is made, where one could not begin, in milliseconds. */
 const AGAIN = 1_000
 /** How long nothing is logged of errors after one that was, in milliseconds. */
 const COMPLAIN = 10_000
 
-/**
- * Takes jobs from a queue, has them run, and tells BullMQ how they ended.
- *
- * BullMQ's worker fetches jobs and renews their locks. What we add is what becomes of a job that did not fail: interrupted, it goes back to the
- * front with no attempt used; cancelled, it is gone; and one whose lease was lost is not touched, unless nobody has taken it.
- */
+/** Takes jobs from a queue: BullMQ's worker fetches them and renews their locks. */
 export class Puller {
   readonly #engine: Engine
   readonly #link: Link
@@ -54,10 +31,8 @@ export class Puller {
   readonly #options: OpenOptions
   readonly #leases: Leases
   readonly #worker: StoreWorker
-  readonly #scripts: Scripts
-  /** A job that was cancelled has ended. */
-  readonly #cancelled: (id: string) => void
-  readonly #hands = new Map<string, Hand>()
+  readonly #hands: Hands
+  readonly #processor: Processor
   /** One that is not ready yet. */
   #beginning: Worker<JobData, void> | undefined
   #pulling: Worker<JobData, void> | undefined
@@ -65,18 +40,19 @@ export class Puller {
   readonly #ending = new Set<Promise<void>>()
   #takes = false
   #retry: Timer | undefined
-  #watch: Timer | undefined
   #complainedAt = -Infinity
 
+  /** `cancelled` is told when a job that was cancelled has ended. */
   constructor (engine: Engine, link: Link, prefix: string, options: OpenOptions, leases: Leases, worker: StoreWorker, scripts: Scripts, cancelled: (id: string) => void) {
+    const { lease } = leases
     this.#engine = engine
     this.#link = link
     this.#prefix = prefix
     this.#options = options
     this.#leases = leases
     this.#worker = worker
-    this.#scripts = scripts
-    this.#cancelled = cancelled
+    this.#hands = new Hands(options.clock, lease, worker)
+    this.#processor = new Processor({ engine, scripts, hands: this.#hands, worker, lease, takes: () => this.#takes, cancelled })
   }
 
   /** Whether it takes jobs. */
@@ -117,25 +93,22 @@ export class Puller {
     const hand = this.#hands.get(id)
     if (hand === undefined) return undefined
     this.#worker.abort(id, 'cancelled')
-    return recorded(hand)
+    return hand.recorded()
   }
 
-  /** Keeps how far a job is: the last that was said, one at a time. */
+  /** Keeps how far a job is. */
   progress (id: string, value: Progress): void {
-    const hand = this.#hands.get(id)
-    if (hand === undefined) return
-    hand.progress = value
-    if (!hand.progressing) void this.#tellProgress(hand)
+    this.#hands.get(id)?.progress(value)
   }
 
   /** Gives everything back, whatever its handler does. */
   release (): void {
-    for (const { settle } of this.#hands.values()) settle({ outcome: 'interrupted' })
+    this.#hands.release()
   }
 
   /** Resolves when what is in hand now has ended, and Redis knows; and, of what was halted, that nothing is fetched any more. */
   async idle (): Promise<void> {
-    await Promise.all([...this.#hands.values()].map(recorded))
+    await this.#hands.recorded()
     if (!this.#takes) await this.#link.within(RECORD, Promise.all(this.#ending))
   }
 
@@ -144,7 +117,7 @@ export class Puller {
     this.halt()
     await this.#pulling?.close(true)
     await Promise.all(this.#ending)
-    this.#watch?.cancel()
+    this.#hands.stop()
   }
 
   /** Makes a worker, and another where the connection was lost before it was ready: BullMQ takes it for broken then. */
@@ -173,11 +146,11 @@ export class Puller {
   #make (): Worker<JobData, void> {
     const { name, concurrency, rate, keep, log } = this.#options
     const { lease, maxCrashes } = this.#leases
-    const pulling = new this.#engine.Worker<JobData, void>(name, async (job, token = '') => { await this.#process(job, token) }, {
+    const pulling = new this.#engine.Worker<JobData, void>(name, (job, token) => this.#processor.process(job, token as string), {
       connection: this.#link.client as never,
       prefix: this.#prefix,
       autorun: false,
-      concurrency: Math.min(concurrency, Number.MAX_SAFE_INTEGER),
+      concurrency,
       lockDuration: lease,
       // Twice in a row: a job that stalls is seen at the second look. With a quarter, an orphan runs elsewhere after 1¼ leases at the latest.
       stalledInterval: lease / 4,
@@ -187,15 +160,15 @@ export class Puller {
       removeOnFail: keepOf(keep.failed, FAILED),
       ...rate !== undefined && { limiter: { max: rate.limit, duration: rate.per } }
     })
-    pulling.on('completed', job => { this.#record(job) })
+    pulling.on('completed', job => { this.#hands.record(job) })
     pulling.on('failed', (given, error) => {
       const job = given as RunJob
-      this.#record(job)
+      this.#hands.record(job)
       // BullMQ has counted its end as an attempt: it is the one that never ended.
       if (job.deferredFailure !== undefined) this.#worker.crashed({ ...claimedRunOf(job), attempt: job.attemptsMade }, new Error(crashed(maxCrashes), { cause: error }))
     })
-    pulling.on('locksRenewed', ({ jobIds }) => { for (const id of jobIds) this.#renewed(id) })
-    pulling.on('lockRenewalFailed', ids => { for (const id of ids) this.#lose(id) })
+    pulling.on('locksRenewed', ({ jobIds }) => { for (const id of jobIds) this.#hands.renewed(id) })
+    pulling.on('lockRenewalFailed', ids => { for (const id of ids) this.#hands.lose(id) })
     pulling.on('error', error => {
       // A lost connection is the link's to tell of, and a lost lock the run's.
       if (/ECONN|Connection is closed|lock/.test(error.message)) return
@@ -207,155 +180,6 @@ export class Puller {
     })
     return pulling
   }
-
-  async #process (job: RunJob, token: string): Promise<void> {
-    // It was on its way when this was told to take no more.
-    if (!this.#takes) return await this.#giveBack(job, token)
-    const id = job.id as string
-    const before = this.#hands.get(id)
-    const again = before !== undefined && before.settledAt === undefined
-    const hand = again ? before : await this.#take(job)
-    if (again) Object.assign(hand, { job, lost: false, renewedAt: this.#options.clock.now() })
-    const settlement = await new Promise<Settlement>(resolve => {
-      const { settle } = hand
-      hand.settle = given => {
-        hand.settledAt ??= this.#options.clock.now()
-        settle(given)
-        resolve(given)
-      }
-      if (!again) this.#worker.execute(claimedRunOf(job), given => { hand.settle(given) })
-    })
-    // Its lease was lost, and it came here again while it ran: how it has ended is told once, under the lease that holds.
-    if (hand.job !== job) throw new this.#engine.WaitingError()
-    if (hand.lost && !await this.#reclaim(id, token)) return this.#leave(job)
-    switch (settlement.outcome) {
-      case 'succeeded':
-        // BullMQ fails a job when it cannot note its success. Rather it is left, and run again.
-        job.moveToFailed = async () => {}
-        return
-      case 'cancelled':
-        // Gone: BullMQ knows only of those that completed or failed.
-        job.opts.removeOnComplete = true
-        void recorded(hand).then(() => { this.#cancelled(id) })
-        return
-      case 'interrupted':
-        return await this.#giveBack(job, token).finally(() => { this.#record(job) })
-      case 'failed':
-        return await this.#fail(job, settlement.error, settlement.retryIn)
-    }
-  }
-
-  async #take (job: RunJob): Promise<Hand> {
-    const { clock } = this.#options
-    const id = job.id as string
-    if (job.data.keyUntil === 'started') {
-      // Where its key stays taken, an update that arrives during the run would be lost: it is left to be taken again.
-      await job.removeDeduplicationKey().catch(() => { throw new this.#engine.WaitingError() })
-    }
-    const hand: Hand = { job, renewedAt: clock.now(), lost: false, progress: undefined, progressing: false, settle () {}, settledAt: undefined, waiting: undefined }
-    this.#hands.set(id, hand)
-    this.#watch ??= clock.after(Math.min(this.#leases.lease / 4, RECORD), () => { this.#watchHands() })
-    return hand
-  }
-
-  /** Puts a job back to the front, as if it had not been taken. Where that fails, its lease runs out, and another process takes it. */
-  async #giveBack (job: RunJob, token: string): Promise<never> {
-    await this.#moveBack(job, token).catch(() => {})
-    throw new this.#engine.WaitingError()
-  }
-
-  async #moveBack (job: RunJob, token: string): Promise<void> {
-    try {
-      await job.moveToWait(token)
-    } catch {
-      // Its lock has expired. Another process may have it; if none has, it is ours to give.
-      if (!await this.#reclaim(job.id as string, token)) return
-      await job.moveToWait(token)
-    }
-    await this.#takeKey(job)
-  }
-
-  /** It waits again: its key, which it gave up when it began, is taken once more, unless another has it. */
-  async #takeKey ({ id = '', deduplicationId = '', data: { keyUntil } }: RunJob): Promise<void> {
-    if (keyUntil === 'started') await this.#scripts.takeKey(deduplicationId, id)
-  }
-
-  /** Takes the lease anew if nobody has the job. Resolves to whether nobody has. */
-  async #reclaim (id: string, token: string): Promise<boolean> {
-    return await this.#scripts.reclaim(id, token, this.#leases.lease).catch(() => false)
-  }
-
-  /** Redis knows how it has ended, or nobody will know. */
-  #record (job: RunJob): void {
-    const id = job.id as string
-    const hand = this.#hands.get(id)
-    if (hand?.job !== job) return
-    this.#hands.delete(id)
-    for (const tell of hand.waiting ?? []) tell()
-  }
-
-  /** Another process has it. BullMQ leaves alone what waits. */
-  #leave (job: RunJob): never {
-    this.#record(job)
-    throw new this.#engine.WaitingError()
-  }
-
-  /** To be tried again in `retryIn` milliseconds, or failed for good. BullMQ asks the job for its policy; ours was asked before. */
-  async #fail (job: RunJob, stored: Parameters<typeof errorFor>[0], retryIn: number | undefined): Promise<never> {
-    const { opts } = job
-    const error = errorFor(stored)
-    opts.stackTraceLimit = 1
-    if (retryIn === undefined) {
-      error.name = 'UnrecoverableError'
-    } else {
-      opts.attempts = Number.MAX_SAFE_INTEGER
-      opts.backoff = { type: 'fixed', delay: Math.round(retryIn) }
-      await this.#takeKey(job)
-    }
-    throw error
-  }
-
-  async #tellProgress (hand: Hand): Promise<void> {
-    hand.progressing = true
-    while (hand.progress !== undefined) {
-      const value = hand.progress
-      hand.progress = undefined
-      // Of a job that has been removed, or a store that is away: it is only for show.
-      await hand.job.updateProgress(value as object).catch(() => {})
-    }
-    hand.progressing = false
-  }
-
-  #renewed (id: string): void {
-    const hand = this.#hands.get(id)
-    if (hand !== undefined) hand.renewedAt = this.#options.clock.now()
-  }
-
-  /**
-   * While Redis is away nobody can say that a lease was lost: it is, once it has not been renewed for as long as it lasts. And nobody says how
-   * a job has ended.
-   */
-  #watchHands (): void {
-    const { clock } = this.#options
-    const { lease } = this.#leases
-    const now = clock.now()
-    for (const [id, { job, renewedAt, settledAt = Infinity }] of this.#hands) {
-      if (now - settledAt > RECORD) this.#record(job)
-      else if (now - renewedAt > lease) this.#lose(id)
-    }
-    this.#watch = this.busy ? clock.after(Math.min(lease / 4, RECORD), () => { this.#watchHands() }) : undefined
-  }
-
-  #lose (id: string): void {
-    const hand = this.#hands.get(id)
-    if (hand === undefined || hand.lost) return
-    hand.lost = true
-    this.#worker.abort(id, 'lost')
-  }
-}
-
-function recorded (hand: Hand): Promise<void> {
-  return new Promise(resolve => { (hand.waiting ??= []).push(resolve) })
 }
 
 const DAY = 86_400
