@@ -1,51 +1,123 @@
-// What does the store on BullMQ cost over BullMQ itself? Both on the same Redis, in processes of their own, in turns.
-import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
+// What does the store on BullMQ cost over BullMQ itself? Both on one Redis and in one process, in turns that last a fraction of a second, so that
+// what disturbs one disturbs the other.
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { Queue, Worker } from 'bullmq'
+import Fastify from 'fastify'
+import { Redis } from 'ioredis'
+import backgroundTasks from 'fastify-background-tasks'
+import { bullmq } from 'fastify-background-tasks/bullmq'
 import { median, section, table } from './report.js'
 
-const contenders = ['raw BullMQ', 'fastify-background-tasks']
-const ROUNDS = Number(process.env['ROUNDS'] ?? 7)
 const url = process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379'
-const run = promisify(execFile)
-const one = fileURLToPath(new URL('bullmq-one.js', import.meta.url))
+const prefix = `bench-${randomUUID()}`
+const RUNS = 2_000
+const IN_FLIGHT = 20
+const WARM_UP = 3
+const ROUNDS = 25
+const CALLS = 400
+const payload = { to: 'ada@example.com', n: 1 }
 
-/** What each contender measured, in each round: they take turns in who begins. */
-async function rounds (what) {
-  const measured = Object.fromEntries(contenders.map(name => [name, []]))
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const name of round % 2 === 0 ? contenders : [...contenders].reverse()) {
-      const { stdout } = await run(process.execPath, [one, name, url, what], { timeout: 300_000 })
-      measured[name].push(JSON.parse(stdout.trim().split('\n').at(-1)))
+/** A contender calls `handled` from its handler. Its settings are those that the store gives to BullMQ. */
+async function raw (name, concurrency) {
+  const connection = new Redis(url, { maxRetriesPerRequest: null })
+  const queue = new Queue(name, { connection, prefix })
+  const worker = new Worker(name, async () => { contender.handled() }, { connection, prefix, concurrency, lockDuration: 10_000, stalledInterval: 2_500, removeOnComplete: { count: 100, age: 86_400 }, removeOnFail: { count: 1_000 } })
+  await worker.waitUntilReady()
+  const contender = {
+    handled () {},
+    add: async () => { await queue.add(name, payload, { jobId: randomUUID() }) },
+    pause: async () => { await queue.pause() },
+    resume: async () => { await queue.resume() },
+    async close () {
+      await worker.close()
+      await queue.close()
+      connection.disconnect()
     }
   }
-  return measured
+  return contender
 }
 
-/** The median of the ratios of the rounds: what disturbs a round disturbs both. */
-function ratioOf (measured, key) {
-  const [raw, ours] = contenders.map(name => measured[name])
-  return median(ours.map((one, round) => one[key] / raw[round][key]))
+async function ours (name, concurrency) {
+  const app = Fastify()
+  await app.register(backgroundTasks, { stores: { default: bullmq({ connection: url, prefix }) } })
+  const queue = app.addBackgroundQueue(name, { concurrency }, async () => { contender.handled() })
+  await app.ready()
+  const contender = {
+    handled () {},
+    add: async () => { await queue.enqueue(payload) },
+    pause: async () => { await queue.pause() },
+    resume: async () => { await queue.resume() },
+    close: async () => { await app.close() }
+  }
+  await queue.counts()
+  return contender
+}
+
+/** Milliseconds to enqueue RUNS with some under way, and then to process them. */
+async function throughput (contender) {
+  await contender.pause()
+  let toAdd = RUNS
+  const began = performance.now()
+  await Promise.all(Array.from({ length: IN_FLIGHT }, async () => { while (toAdd-- > 0) await contender.add() }))
+  const added = performance.now()
+  let left = RUNS
+  const ended = new Promise(resolve => { contender.handled = () => { if (--left === 0) resolve() } })
+  await contender.resume()
+  await ended
+  return { enqueued: added - began, processed: performance.now() - added }
+}
+
+/** Milliseconds from the call of `add` to the handler, of an idle queue. */
+async function latency (contender) {
+  const began = performance.now()
+  const called = new Promise(resolve => { contender.handled = () => { resolve(performance.now()) } })
+  const [at] = await Promise.all([called, contender.add()])
+  await new Promise(resolve => { setTimeout(resolve, 5) })
+  return { latency: at - began }
+}
+
+/** What both measured, in turns: the figures of each, and the ratios of raw to ours in time. They take turns in who begins. */
+async function compare (name, concurrency, measure, rounds, warmUp) {
+  const contenders = [await raw(`${name}-raw`, concurrency), await ours(`${name}-ours`, concurrency)]
+  const all = []
+  for (let round = -warmUp; round < rounds; round++) {
+    const both = [undefined, undefined]
+    for (const i of round % 2 === 0 ? [0, 1] : [1, 0]) both[i] = await measure(contenders[i])
+    if (round >= 0) all.push(both)
+  }
+  for (const { close } of contenders) await close()
+  return key => {
+    const [rawTimes, ourTimes] = [0, 1].map(i => all.map(both => both[i][key]))
+    return { rawTimes, ourTimes, ratio: median(all.map(([raw, ours]) => raw[key] / ours[key])) }
+  }
 }
 
 const rows = []
-for (const concurrency of ['1', '10', '100']) {
-  const measured = await rounds(concurrency)
+for (const concurrency of [1, 10, 100]) {
+  const of = await compare(`c${concurrency}`, concurrency, throughput, ROUNDS, WARM_UP)
   for (const key of ['enqueued', 'processed']) {
-    const [raw, ours] = contenders.map(name => median(measured[name].map(one => one[key])))
-    rows.push([`${key}, concurrency ${concurrency}`, Math.round(raw).toLocaleString('en'), Math.round(ours).toLocaleString('en'), ratioOf(measured, key).toFixed(2)])
+    const { rawTimes, ourTimes, ratio } = of(key)
+    const perSecond = times => Math.round(RUNS * 1_000 / median(times)).toLocaleString('en')
+    rows.push([`${key} a second, concurrency ${concurrency}`, perSecond(rawTimes), perSecond(ourTimes), ratio.toFixed(2)])
   }
 }
-const measured = await rounds('latency')
-for (const key of ['p50', 'p99']) {
-  const [raw, ours] = contenders.map(name => median(measured[name].map(one => one[key])))
-  rows.push([`from enqueue to start, idle, ${key}, ms`, raw.toFixed(2), ours.toFixed(2), ratioOf(measured, key).toFixed(2)])
-}
+const { rawTimes, ourTimes, ratio } = (await compare('latency', 1, latency, CALLS, 50))('latency')
+const at = (times, part) => times.sort((a, b) => a - b)[Math.floor(times.length * part)]
+rows.push(['from enqueue to start, idle, median, ms', at(rawTimes, 0.5).toFixed(2), at(ourTimes, 0.5).toFixed(2), ratio.toFixed(2)])
+rows.push(['from enqueue to start, idle, 99th percentile, ms', at(rawTimes, 0.99).toFixed(2), at(ourTimes, 0.99).toFixed(2), ''])
+
+const cleaner = new Redis(url)
+for await (const keys of cleaner.scanStream({ match: `${prefix}*`, count: 1_000 })) if (keys.length > 0) await cleaner.unlink(keys)
+cleaner.disconnect()
+await once(cleaner, 'end')
 
 section('bullmq', `## Durable runs, beside raw BullMQ
 
-Runs a second on one Redis, with a handler that does nothing: enqueued with 20 under way, then processed. Medians of ${ROUNDS} rounds in which
-both take turns; *ratio* is the median of the rounds' ratios.
+Runs on one Redis, with a handler that does nothing: ${RUNS.toLocaleString('en')} are enqueued while the queue is paused, ${IN_FLIGHT} under way at a time, and then processed. Both in one
+process, in turns: medians of ${ROUNDS} rounds after ${WARM_UP} to warm up. *Ratio* is the median over the rounds of how fast ours is over how fast BullMQ is, so that 1 is
+the same, and less is slower.
 
-${table(['', ...contenders, 'ratio'], rows)}
+${table(['', 'raw BullMQ', 'fastify-background-tasks', 'ratio'], rows)}
 `)
+process.exit()
