@@ -3,8 +3,8 @@ import type { RunRecord } from './handle.ts'
 /** How many runs are remembered. */
 const REMEMBERED = 30
 
-/** A RunRecord, as it is remembered: few are ever looked at. */
-type Remembered = Omit<RunRecord, 'startedAt'> & { startedAt: number }
+/** A RunRecord, as it is remembered: few are ever looked at, and a Date takes as much as all the rest. */
+type Remembered = Omit<RunRecord, 'startedAt' | 'dueAt'> & { startedAt: number, dueAt: number | undefined }
 
 /** The last runs that have ended, in a ring: to shift a list costs ten times as much. */
 export class History {
@@ -32,5 +32,6 @@ export class History {
 }
 
 function recordOf (remembered: Remembered): RunRecord {
-  return { ...remembered, startedAt: new Date(remembered.startedAt) }
+  const { dueAt, startedAt } = remembered
+  return { ...remembered, dueAt: dueAt === undefined ? undefined : new Date(dueAt), startedAt: new Date(startedAt) }
 }

@@ -111,7 +111,7 @@ export class Runs implements Ledger {
   record (id: string, { outcome, duration, error }: RunResult, startedAt: number, dueAt: Date | undefined): void {
     this[outcome]++
     this.#history ??= new History()
-    this.#history.add({ id, outcome, dueAt, startedAt, duration, error })
+    this.#history.add({ id, outcome, dueAt: dueAt?.getTime(), startedAt, duration, error })
   }
 
   /** Whether a run of that id is active. */

@@ -91,7 +91,7 @@ export class Runtime implements Surroundings {
   /** Takes in what runs for an instance without being declared. */
   addBackground (background: Background): void {
     this.#backgrounds.add(background)
-    if (this.phase === 'closing') this.#tell(background, new errorCodes.FST_BG_SHUTDOWN())
+    if (this.phase === 'closing') this.#tell(background, new errorCodes.FST_BG_SHUTDOWN(), this.clock.now() - this.#closesSince)
   }
 
   /** Sees all background runs to their end, and no longer than to the deadline. */
@@ -258,12 +258,13 @@ export class Runtime implements Surroundings {
     // One for all tasks: a stack trace for each of ten thousand would be felt.
     const reason = new errorCodes.FST_BG_SHUTDOWN()
     this.deadline.start(this.#options.shutdownTimeout, () => { this.#expire(reason) })
-    for (const one of this.#all) this.#tell(one, reason)
+    for (const some of [this.#leaving, this.tasks.values(), this.#backgrounds]) {
+      for (const one of some) this.#tell(one, reason, 0)
+    }
   }
 
-  /** It hears of the close well before the deadline, whatever grace was asked for. */
-  #tell (one: Task | Background, reason: Reason): void {
-    const since = this.clock.now() - this.#closesSince
+  /** It hears of the close, which began `since` milliseconds ago, well before the deadline, whatever grace was asked for. */
+  #tell (one: Task | Background, reason: Reason, since: number): void {
     one.shutDown(reason, Math.max(0, Math.min(one.options.grace, this.#options.shutdownTimeout * 3 / 4) - since))
   }
 

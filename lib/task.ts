@@ -1,6 +1,5 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import assert from 'node:assert'
-import { randomUUID } from 'node:crypto'
 import type { Attempt } from './attempt.ts'
 import { invalid, show } from './check.ts'
 import { Deadline } from './deadline.ts'
@@ -14,6 +13,7 @@ import { report } from './report.ts'
 import type { RunHandle, RunResult } from './run.ts'
 import { Runs, type Runner, type Surroundings } from './runs.ts'
 import { transitions, type TaskState } from './states.ts'
+import { uuid } from './uuid.ts'
 
 type Ask = 'start' | 'stop' | 'pause' | 'resume'
 
@@ -199,10 +199,16 @@ export abstract class Task implements BackgroundTask, Runner {
   /** Aborts what runs with `reason`, after `grace` milliseconds, on the way to `rest`; waits for nothing. */
   shutDown (reason: Reason, grace: number, rest: 'stopped' | 'paused' = 'stopped'): void {
     this.#rest = rest
-    if (this.#state === 'running' || (this.#state === 'backoff' && this.active) || (this.#state === 'paused' && this.active)) this.enter('stopping')
-    if (this.active) this.runs.cancel(reason, grace)
-    else if (this.#state === 'backoff') this.enter(rest)
-    else if (rest === 'stopped' && (this.#state === 'idle' || this.#state === 'paused')) this.enter('stopped')
+    if (this.active) {
+      if (this.#state === 'running' || this.#state === 'backoff' || this.#state === 'paused') this.enter('stopping')
+      this.runs.cancel(reason, grace)
+    } else if (this.#state === 'running') {
+      this.enter('stopping')
+    } else if (this.#state === 'backoff') {
+      this.enter(rest)
+    } else if (rest === 'stopped' && (this.#state === 'idle' || this.#state === 'paused')) {
+      this.enter('stopped')
+    }
   }
 
   /** Aborts whatever still runs, the last work too: the deadline has passed. */
@@ -271,13 +277,13 @@ export abstract class Task implements BackgroundTask, Runner {
 
   /** A handle for the run that `ask` asks for. */
   protected handle (ask: (id: string, settle: (result: RunResult) => void) => void): RunHandle {
-    const id = randomUUID()
+    const id = uuid()
     return { id, finished: new Promise(resolve => { ask(id, resolve) }) }
   }
 
   /** A handle for a run that does not begin. */
   protected skip (): RunHandle {
-    const id = randomUUID()
+    const id = uuid()
     this.runs.record(id, skipped, this.surroundings.clock.wall(), undefined)
     return { id, finished: Promise.resolve(skipped) }
   }

@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify'
-import { randomUUID } from 'node:crypto'
 import type { Attempt } from './attempt.ts'
 import { errorCodes } from './errors.ts'
 import { skipped, type Reason } from './execution.ts'
@@ -10,6 +9,7 @@ import type { RunHandle, RunResult, TaskHandler } from './run.ts'
 import type { Surroundings } from './runs.ts'
 import { Task } from './task.ts'
 import { RUN, Ticker, type TickerListener } from './ticker.ts'
+import { uuid } from './uuid.ts'
 
 /** A run that is wanted: by a tick, or by `trigger`. */
 export interface Wanted {
@@ -105,7 +105,7 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   excluded (dueAt: Date): void {
-    this.runs.record(randomUUID(), skipped, this.surroundings.clock.wall(), dueAt)
+    this.runs.record(uuid(), skipped, this.surroundings.clock.wall(), dueAt)
     report.tickExcluded(this.log, this.name, dueAt)
   }
 
@@ -196,7 +196,7 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   protected skipTick ({ dueAt, handle }: Wanted): void {
-    this.runs.record(handle?.id ?? randomUUID(), skipped, this.surroundings.clock.wall(), dueAt)
+    this.runs.record(handle?.id ?? uuid(), skipped, this.surroundings.clock.wall(), dueAt)
     if (this.active) this.countSkip(dueAt)
     else report.tickSkipped(this.log, false, this.name, dueAt, undefined, undefined)
     handle?.settle(skipped)
@@ -217,7 +217,8 @@ export class TimedTask extends Task implements TickerListener {
   }
 
   #dropPending (reason: Reason | undefined): void {
-    const { dueAt, handle } = this.#pending ?? {}
+    if (this.#pending === undefined) return
+    const { dueAt, handle } = this.#pending
     if (handle !== undefined) {
       if (reason === undefined) return
       const result: RunResult = { ...skipped, outcome: 'cancelled', error: reason }

@@ -15,8 +15,9 @@ let used = BATCH
 let drawn = random.length
 
 /**
- * A version 4 UUID, as of `crypto.randomUUID()`, for what has one by the million. That puts each together from pieces of text, which V8
- * keeps, with 500 bytes more than these take, unless it is made to join them, which takes three times as long.
+ * A version 4 UUID, as of `crypto.randomUUID()`, for what has one by the million: runs that wait, and those that are remembered. That puts
+ * each together from pieces of text, which V8 keeps, with 500 bytes more than these take, unless it is made to join them, which takes
+ * three times as long.
  */
 export function uuid (): string {
   if (used === BATCH) {
