@@ -93,7 +93,7 @@ export const errorCodes = {
     500
   ),
   /** The engine behind a store is away, or does not answer. */
-  FST_BG_STORE_UNAVAILABLE: createError<'FST_BG_STORE_UNAVAILABLE', 503, [why: string, cause?: { cause: unknown } | undefined]>(
+  FST_BG_STORE_UNAVAILABLE: createError<'FST_BG_STORE_UNAVAILABLE', 503, [why: string, cause?: { cause: unknown }]>(
     'FST_BG_STORE_UNAVAILABLE',
     'The store of background runs cannot be reached: %s. It is connected to again by itself: try again later.',
     503

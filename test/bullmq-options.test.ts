@@ -8,7 +8,7 @@ import { execFile } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { Redis as IORedis } from 'ioredis'
+import { Cluster, Redis as IORedis } from 'ioredis'
 import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import type { Run } from '../lib/index.ts'
@@ -16,7 +16,7 @@ import { bullmq, type BullmqOptions } from '../lib/stores/bullmq.ts'
 import { built, Child, noSignals } from './child.ts'
 import type { Work } from './fixtures/durable.ts'
 import { aborted, build, deferred, rejection } from './helper.ts'
-import { needsRedis, redisUrl } from './redis.ts'
+import { needsRedis, Redis, redisUrl } from './redis.ts'
 import { share, until } from './shared.ts'
 
 const run = promisify(execFile)
@@ -73,6 +73,40 @@ t.test('options that are none are refused', async t => {
   for (const [options, message] of refused) t.throws(() => bullmq(options as BullmqOptions), { code, message }, JSON.stringify(options))
   const raw = new IORedis({ lazyConnect: true, keyPrefix: 'app:' })
   t.throws(() => bullmq({ connection: raw }), { code, message: /keyPrefix/ }, 'of a client, too')
+  const cluster = new Cluster([{ port: 1 }], { lazyConnect: true })
+  t.throws(() => bullmq({ connection: cluster }), { code, message: /on a Redis cluster .*"prefix" a part in braces, such as '{shop}'; received 'bull'\./ })
+  t.throws(() => bullmq({ connection: cluster, prefix: '{}' }), { code, message: /received '{}'/ })
+})
+
+t.test('while it was never connected, a store says only that', async t => {
+  const { app } = await build(t, { stores: { default: bullmq({ connection: { host: '127.0.0.1', port: 1, lazyConnect: true } }) } })
+  const queue = app.addBackgroundQueue('a', () => {})
+  await app.ready()
+  const refused = rejection(queue.enqueue(1))
+  await app.close()
+  t.equal((await refused).message, 'The store of background runs cannot be reached: not connected. It is connected to again by itself: try again later.')
+})
+
+t.test('on a Redis cluster', needsRedis(true), async t => {
+  const { port } = await Redis.start(t, ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'])
+  const node = new IORedis(port)
+  t.teardown(() => { node.disconnect() })
+  await node.call('cluster', 'addslotsrange', '0', '16383')
+  await until(async () => (await node.cluster('INFO')).includes('cluster_state:ok'))
+  const connection = new Cluster([{ host: '127.0.0.1', port }])
+  t.teardown(() => { connection.disconnect() })
+  const { app, queue } = await share(t, { connection, prefix: '{shop}' }, {}, {}, async ({ payload, signal }) => { if (payload.do === 'hold') await aborted(signal) })
+  const ticked = deferred<unknown>()
+  app.addBackgroundTask('tick', { every: '100ms', cluster: true }, ({ id }) => { ticked.resolve(id) })
+  t.match(await ticked.promise, /^tick-\d+$/)
+  await queue.enqueue(work, { key: 'k', keyUntil: 'started', delay: 10 })
+  await queue.drain()
+  const { id } = await queue.enqueue({ ...work, do: 'hold' })
+  await until(async () => (await queue.counts()).active === 1)
+  await queue.cancel(id)
+  await queue.pause()
+  await queue.enqueue(work)
+  t.match(await queue.counts(), { waiting: 1, delayed: 0, active: 0, succeeded: 2, failed: 0 })
 })
 
 t.test('queues that BullMQ cannot have are refused, and nothing is connected to', async t => {
@@ -157,6 +191,7 @@ t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
       t.match(await two.queue.counts(), { active: 1 })
       await two.queue.cancel(id)
       t.equal(signal.aborted, true)
+      t.same([one, two].map(({ queue }) => queue.stats.cancelled), [1, 0], 'counted where it ran')
       await two.queue.pause()
       await until(async () => one.queue.state === 'paused')
       await two.queue.enqueue(work, { key: 'k', delay: 1 })

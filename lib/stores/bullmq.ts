@@ -2,7 +2,7 @@ import { check, invalid, positiveDuration, show, text, whole, wrong, type Check 
 import type { Duration } from '../duration.ts'
 import type { OpenOptions, Store, StoreQueue, StoreWorker } from '../store.ts'
 import { Control } from './bullmq/control.ts'
-import { checkInstalled, connect, isClient, loadEngine, type Connection, type Engine } from './bullmq/engine.ts'
+import { checkInstalled, connect, isClient, isCluster, loadEngine, type Connection, type Engine } from './bullmq/engine.ts'
 import { Link } from './bullmq/link.ts'
 import type { Leases } from './bullmq/puller.ts'
 import { BullmqQueue } from './bullmq/queue.ts'
@@ -11,7 +11,7 @@ import { BullmqQueue } from './bullmq/queue.ts'
 export interface BullmqOptions {
   /** Where Redis is: a URL, the options of ioredis, or a client of ioredis or of redis, of which the store makes connections of its own. */
   connection: Connection
-  /** What the names of all keys in Redis begin with: applications that share one Redis, and are not to share queues, need different ones. Default `'bull'`, as in BullMQ. */
+  /** What the names of all keys in Redis begin with: applications that share one Redis, and are not to share queues, need different ones. On a Redis cluster it needs a part in braces, such as `'{shop}'`. Default `'bull'`, as in BullMQ. */
   prefix?: string | undefined
   /** How long a run is a process's own without a sign of life, 1 s or more: a process that was killed leaves its runs to others after 1¼ of it at the latest. Default `'10s'`. */
   lease?: Duration | undefined
@@ -29,6 +29,9 @@ export interface BullmqOptions {
 export function bullmq (options: BullmqOptions): Store {
   const { connection, prefix = 'bull', lease = 10_000, maxCrashes = 5 } = check('bullmq()', options, checks)
   if (connection === undefined) throw invalid("bullmq() needs a connection: a URL such as 'redis://127.0.0.1:6379', the options of ioredis, or a client.")
+  if (isCluster(connection) && !/\{.+\}/.test(prefix)) {
+    throw invalid(`bullmq(): on a Redis cluster all keys of a queue must have one place, and so the option "prefix" a part in braces, such as '{shop}'; received ${show(prefix)}.`)
+  }
   checkInstalled()
   return new BullmqStore(connection, prefix, { lease, maxCrashes })
 }

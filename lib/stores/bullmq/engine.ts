@@ -83,6 +83,11 @@ export function isClient (value: unknown): value is { duplicate (): unknown } {
   return typeof (value as { duplicate?: unknown } | null)?.duplicate === 'function'
 }
 
+/** Whether it is a client of a Redis cluster. */
+export function isCluster (connection: Connection): boolean {
+  return (connection as { isCluster?: unknown }).isCluster === true
+}
+
 function isOfNodeRedis (client: unknown): boolean {
   const { defineCommand, sendCommand } = client as Record<string, unknown>
   return defineCommand === undefined && typeof sendCommand === 'function'

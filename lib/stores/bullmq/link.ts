@@ -174,7 +174,8 @@ export class Link {
   }
 
   #unavailable (cause: Error | undefined): Error {
-    return new errorCodes.FST_BG_STORE_UNAVAILABLE(cause === undefined ? this.#why : messageOf(cause), cause && { cause })
+    // With nothing after what the message takes: it would stand at its end.
+    return cause === undefined ? new errorCodes.FST_BG_STORE_UNAVAILABLE(this.#why) : new errorCodes.FST_BG_STORE_UNAVAILABLE(messageOf(cause), { cause })
   }
 
   /**
