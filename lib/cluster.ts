@@ -83,7 +83,7 @@ export class ClusterTask extends TimedTask implements StoreWorker {
 
   /** Wherever it runs, or waits. */
   override async cancel (runId: string): Promise<void> {
-    if (this.runs.has(runId) || !await this.#store.cancel(runId)) await super.cancel(runId)
+    if (this.runs.has(runId) || await this.#store.cancel(runId) === undefined) await super.cancel(runId)
   }
 
   override tick (dueAt: Date, missed: number): void {

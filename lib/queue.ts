@@ -10,7 +10,7 @@ import { Handed, isFinal, type HandedOf } from './handed.ts'
 import type { Condition } from './health.ts'
 import { decode, Payloads } from './payload.ts'
 import type { BackgroundQueue, Counts, Enqueued, EnqueueOptions, ListedState, ListOptions, RunPage } from './queue-handle.ts'
-import { clearedState, enqueueOptions, never, listOptions, type CheckedQueueOptions } from './queue-options.ts'
+import { clearedState, enqueueOptions, listOptions, type CheckedQueueOptions } from './queue-options.ts'
 import { report } from './report.ts'
 import type { Progress, QueueHandler, RunHandle, RunResult } from './run.ts'
 import type { Surroundings } from './runs.ts'
@@ -31,8 +31,6 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   readonly #store: StoreQueue
   /** Whether it takes runs: from `start` until it is told to stop. */
   #working = false
-  /** Those that are about to be cancelled before they begin. */
-  readonly #waiting = new Set<string>()
   /** Active runs that were cancelled by themselves, and not because the queue stops. */
   readonly #cancelled = new Set<string>()
   /** Armed while the application closes, and the queue goes on. */
@@ -167,7 +165,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
       payload = this.options.schema === undefined ? run.payload : this.#payloads.validate(run.payload)
     } catch (error) {
       // As before, so after: another attempt would find the same.
-      this.#attempt({ ...run, retry: never }, run.payload, settle, () => { throw error })
+      this.#attempt(run, run.payload, settle, () => { throw error }, false)
       return
     }
     this.#attempt(run, payload, settle)
@@ -178,7 +176,6 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     if (!this.runs.has(id)) return
     // One whose lease is lost is not: it goes back, or is elsewhere already.
     if (why === 'cancelled') this.#cancelled.add(id)
-    this.#waiting.delete(id)
     void this.runs.cancelOne(id, new errorCodes.FST_BG_CANCELLED(this.name, what))
   }
 
@@ -189,7 +186,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   }
 
   crashed (run: ClaimedRun, error: Error): void {
-    this.#attempt({ ...run, retry: never }, run.payload, () => {}, () => { throw error })
+    this.#attempt(run, run.payload, () => {}, () => { throw error }, false)
   }
 
   attemptStarted (attempt: Attempt): void {
@@ -246,15 +243,10 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   }
 
   async #cancel (runId: string): Promise<boolean> {
-    // One in hand is counted when it has ended, also where it begins meanwhile.
-    if (!this.runs.has(runId)) this.#waiting.add(runId)
-    try {
-      const cancelled = await this.#store.cancel(runId)
-      if (cancelled && this.#waiting.has(runId)) this.runs.cancelled++
-      return cancelled
-    } finally {
-      this.#waiting.delete(runId)
-    }
+    const found = await this.#store.cancel(runId)
+    // One that was active is counted where it has ended.
+    if (found === 'waiting') this.runs.cancelled++
+    return found !== undefined
   }
 
   #enqueue (payload: unknown, given: EnqueueOptions | undefined): Promise<Enqueued> | Enqueued {
@@ -275,8 +267,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     return this.#store.enqueue({ id: uuid(), payload: stored, options })
   }
 
-  #attempt (run: ClaimedRun, payload: unknown, settle: (settlement: Settlement) => void, handler = this.#handler): void {
-    this.runs.launch(new Handed(this, run, payload, handler, this.options.timeout, this.#retryIn(run), settle))
+  #attempt (run: ClaimedRun, payload: unknown, settle: (settlement: Settlement) => void, handler = this.#handler, retried = true): void {
+    this.runs.launch(new Handed(this, run, payload, handler, this.options.timeout, retried ? this.#retryIn(run) : undefined, settle))
   }
 
   #retryIn ({ attempt, retry }: ClaimedRun): number | undefined {

@@ -188,8 +188,11 @@ export interface StoreQueue {
   retry (id: string): Promise<boolean>
   /** Makes all failed runs wait again, for one more attempt, but for those whose key is taken. Resolves to how many it did. */
   retryFailed (): Promise<number>
-  /** Takes a run that waits out; has the worker that runs it abort, and resolves when it has ended. Not for one that has ended. */
-  cancel (id: string): Promise<boolean>
+  /**
+   * Takes a run out that waits or is delayed; has the worker that runs it abort, wherever that is, and resolves when it has ended. Resolves to which
+   * of both it did: who runs it counts it. Undefined for one that has ended, or that there is not.
+   */
+  cancel (id: string): Promise<'waiting' | 'active' | undefined>
   /** Forgets a run that has ended. One that has not was cancelled before this is called. */
   remove (id: string): Promise<boolean>
   /** Forgets all runs in a state. Resolves to how many there were. */

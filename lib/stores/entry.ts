@@ -1,8 +1,9 @@
 import type { Alarm } from '../clock.ts'
+import type { RetryOptions } from '../execution.ts'
 import { decode } from '../payload.ts'
 import type { ListedState, QueuedRun, StoredError } from '../queue-handle.ts'
 import type { Progress } from '../run.ts'
-import type { NewRun, RunOptions, Stored } from '../store.ts'
+import type { ClaimedRun, NewRun, RunOptions, Stored } from '../store.ts'
 import type { Prioritised } from './lanes.ts'
 
 /** What few of the runs have that wait. */
@@ -16,8 +17,8 @@ export interface Details {
   ended?: Array<() => void>
 }
 
-/** A run, wherever it stands. A million may wait: what is rare is in the details. */
-export class Entry implements Prioritised {
+/** A run, wherever it stands, and as it is handed over. A million may wait: what is rare is in the details. */
+export class Entry implements Prioritised, ClaimedRun {
   readonly id: string
   readonly stored: Stored
   readonly options: Readonly<RunOptions>
@@ -38,11 +39,16 @@ export class Entry implements Prioritised {
 
   get priority (): number { return this.options.priority }
 
+  get retry (): RetryOptions | undefined { return this.options.retry }
+
+  get reqId (): string | undefined { return this.options.reqId }
+
   get details (): Details {
     this.more ??= {}
     return this.more
   }
 
+  /** A copy, each time. */
   get payload (): unknown { return decode(this.stored) }
 
   /** Of one that has ended. */

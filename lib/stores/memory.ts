@@ -124,19 +124,19 @@ class MemoryQueue implements StoreQueue {
     return count
   }
 
-  async cancel (id: string): Promise<boolean> {
+  async cancel (id: string): Promise<'waiting' | 'active' | undefined> {
     const entry = this.#unfinished.find(id)
-    if (entry === undefined) return false
+    if (entry === undefined) return undefined
     if (entry.state === 'active') {
       await new Promise<void>(resolve => {
         (entry.details.ended ??= []).push(resolve)
         this.#worker.abort(id, 'cancelled')
       })
-    } else {
-      this.#drop(entry)
-      this.#tellIdle()
+      return 'active'
     }
-    return true
+    this.#drop(entry)
+    this.#tellIdle()
+    return 'waiting'
   }
 
   async remove (id: string): Promise<boolean> {
@@ -269,8 +269,7 @@ class MemoryQueue implements StoreQueue {
     entry.startedAt = this.#options.clock.wall()
     if (entry.options.keyUntil === 'started') this.#keys.letGo(entry)
     this.#admit()
-    const { id, attempt, payload, options: { retry, reqId }, startedAt } = entry
-    this.#worker.execute({ id, payload, attempt, retry, reqId, startedAt }, settlement => { this.#settle(entry, settlement) })
+    this.#worker.execute(entry, settlement => { this.#settle(entry, settlement) })
     return true
   }
 

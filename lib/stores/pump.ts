@@ -1,4 +1,4 @@
-import { now, soon, type Clock, type Timer } from '../clock.ts'
+import { lastNow, now, soon, type Clock, type Timer } from '../clock.ts'
 import { Rate } from './rate.ts'
 
 /** How many milliseconds it may go from run to run before the event loop gets a turn: a backlog of short runs must not hold up requests. */
@@ -69,7 +69,8 @@ export class Pump {
   /** A run has ended: the next begins, at once unless it is the event loop's turn. */
   ended (): void {
     this.#active--
-    if (now() >= this.#sliceEnd) this.wake()
+    // Its end has just been measured.
+    if (lastNow() >= this.#sliceEnd) this.wake()
     else this.#beginAll()
   }
 

@@ -129,18 +129,20 @@ export class BullmqQueue implements StoreQueue {
     return count
   }
 
-  async cancel (id: string): Promise<boolean> {
-    for (let found = false; ; found = true) {
+  async cancel (id: string): Promise<'waiting' | 'active' | undefined> {
+    let found: 'active' | undefined
+    for (;;) {
       const state = await this.#link.call(async () => await this.#queue.getJobState(id))
       switch (state) {
         case 'active':
           await this.#cancelActive(id)
+          found = 'active'
           break
         case 'waiting':
         case 'delayed':
         case 'prioritized':
           // A worker may have taken it meanwhile.
-          if (await this.#remove(id)) return true
+          if (await this.#remove(id)) return 'waiting'
           break
         case 'completed':
         case 'failed':
@@ -154,7 +156,7 @@ export class BullmqQueue implements StoreQueue {
   async remove (id: string): Promise<boolean> {
     const cancelled = await this.cancel(id)
     const removed = await this.#remove(id)
-    return cancelled || removed
+    return cancelled !== undefined || removed
   }
 
   async clear (state: Exclude<ListedState, 'active'>): Promise<number> {
