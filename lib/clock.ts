@@ -152,7 +152,15 @@ export interface Timer {
 
 /** Milliseconds on a clock that is never set, to measure how long something takes. */
 export function now (): number {
-  return performance.now()
+  last = performance.now()
+  return last
+}
+
+let last = 0
+
+/** What `now` gave last: for who would look a moment after somebody has, as a look takes longer than much else. */
+export function lastNow (): number {
+  return last
 }
 
 /** Calls `callback` in a later macrotask. */

@@ -22,6 +22,21 @@ export function copyOf (value: object, maxBytes = LARGEST): object | undefined {
   }
 }
 
+/** A copy of such a copy: there is nothing odd in it, and so it takes half the time. */
+export function cloneOf (value: object): object {
+  if (Array.isArray(value)) return value.map(cloneOfValue)
+  const clone: Record<string, unknown> = { ...value }
+  for (const key in clone) {
+    const one = clone[key]
+    if (typeof one === 'object' && one !== null && Object.hasOwn(clone, key)) clone[key] = cloneOf(one)
+  }
+  return clone
+}
+
+function cloneOfValue (value: unknown): unknown {
+  return typeof value === 'object' && value !== null ? cloneOf(value) : value
+}
+
 function nestedCopy (value: object, depth: number): object | undefined {
   if (depth > DEPTH || (value as { toJSON?: unknown }).toJSON !== undefined) return undefined
   const prototype: unknown = Object.getPrototypeOf(value)

@@ -1,7 +1,7 @@
 import buildAjv from '@fastify/ajv-compiler'
 import type { FastifyInstance, FastifySchemaCompiler } from 'fastify'
 import { invalid, show } from './check.ts'
-import { copyOf } from './copy.ts'
+import { cloneOf, copyOf } from './copy.ts'
 import { errorCodes } from './errors.ts'
 import { toError } from './report.ts'
 import type { Stored } from './store.ts'
@@ -110,7 +110,7 @@ export class Payloads {
 
 /** A payload of its own, made of what was stored. */
 export function decode (stored: Stored): unknown {
-  if (typeof stored === 'object') return copyOf(stored)
+  if (typeof stored === 'object') return cloneOf(stored)
   return stored === undefined ? undefined : JSON.parse(stored)
 }
 

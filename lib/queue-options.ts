@@ -123,7 +123,7 @@ const date: Check<number> = value => {
   return value.getTime()
 }
 /** A policy, too: the queue's does not hold then. */
-export const never: RetryOptions = { limit: 0, delay: 0, factor: 1, maxDelay: 0, jitter: false }
+const never: RetryOptions = { limit: 0, delay: 0, factor: 1, maxDelay: 0, jitter: false }
 const ownRetry: Check<RetryOptions> = value => retry(value) ?? never
 const enqueueChecks = {
   delay: duration,

@@ -4,12 +4,14 @@ import { randomFillSync } from 'node:crypto'
 const BATCH = 64
 const BYTES = 16
 const LENGTH = 36
-/** How many bytes stand between the dashes. */
-const GROUPS = [4, 2, 2, 2, 6]
 
 const random = new Uint8Array(4 * BATCH * BYTES)
 const text = Buffer.alloc(BATCH * LENGTH, '-')
-const digits = Buffer.from('0123456789abcdef')
+const view = new DataView(text.buffer, text.byteOffset)
+/** The two digits of each byte, as they stand in the text. */
+const digits = Uint16Array.from({ length: 256 }, (_, byte) => Buffer.from(byte.toString(16).padStart(2, '0')).readUInt16BE())
+/** Where the digits of each byte stand: the dashes are there already. */
+const places = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34]
 let written = ''
 let used = BATCH
 let drawn = random.length
@@ -35,19 +37,10 @@ function write (place: number): void {
     randomFillSync(random)
     drawn = 0
   }
-  let from = drawn
+  const from = drawn
   drawn += BYTES
   // The version, and the variant.
   random[from + 6] = 0x40 | (0x0f & (random[from + 6] as number))
   random[from + 8] = 0x80 | (0x3f & (random[from + 8] as number))
-  let to = place
-  for (const length of GROUPS) {
-    for (let i = 0; i < length; i++) {
-      const byte = random[from++] as number
-      text[to++] = digits[byte >> 4] as number
-      text[to++] = digits[0x0f & byte] as number
-    }
-    // The dash is there already.
-    to++
-  }
+  for (let i = 0; i < BYTES; i++) view.setUint16(place + (places[i] as number), digits[random[from + i] as number] as number)
 }
