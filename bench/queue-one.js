@@ -1,4 +1,4 @@
-// One contender of queue.js: prints what it measured as JSON.
+// One contender of queue.js, in a process of its own: measures a burst whenever it is told to, or prints how much a run that waits takes.
 import { randomUUID } from 'node:crypto'
 import BetterQueue from 'better-queue'
 import Bottleneck from 'bottleneck'
@@ -9,9 +9,8 @@ import PQueue from 'p-queue'
 import backgroundTasks from 'fastify-background-tasks'
 
 const [, , name, what, given] = process.argv
-// Enough to last, and no more: the slow ones would take minutes.
-const RUNS = { bottleneck: 2_000, 'better-queue': 10_000 }[name] ?? 100_000
-const BURSTS = { bottleneck: 2, 'better-queue': 3 }[name] ?? 7
+/** How many runs are a burst: a fraction of a second, and of the slow ones fewer, as they would take minutes. */
+const RUNS = { bottleneck: 100, 'better-queue': 2_000 }[name] ?? 20_000
 const QUEUED = 1_000_000
 /** How many come in one turn of the event loop, as requests do. */
 const PORTION = 100
@@ -68,12 +67,12 @@ async function addAll (add, count) {
   }
 }
 
-/** Microseconds for a run, from enqueue to the end of its handler: of the clock, and of the processor, which others on the machine disturb less. */
+/** Measures bursts: microseconds for a run, from enqueue to the end of its handler, of the clock and of the processor. */
 async function speed (concurrency) {
-  let left = RUNS
+  let left
   let done
   const { add } = await contenders[name](() => { if (--left === 0) done() }, concurrency)
-  const burst = async () => {
+  process.on('message', async () => {
     left = RUNS
     const ended = new Promise(resolve => { done = resolve })
     const cpuBefore = process.cpuUsage()
@@ -82,14 +81,8 @@ async function speed (concurrency) {
     await ended
     const wall = (performance.now() - began) * 1_000 / RUNS
     const { user, system } = process.cpuUsage(cpuBefore)
-    return { wall, cpu: (user + system) / RUNS }
-  }
-  // To warm up.
-  await burst()
-  const bursts = []
-  for (let i = 0; i < BURSTS; i++) bursts.push(await burst())
-  const middle = key => bursts.map(burst => burst[key]).sort((a, b) => a - b)[Math.floor(BURSTS / 2)]
-  return { wall: middle('wall'), cpu: middle('cpu') }
+    process.send({ wall, cpu: (user + system) / RUNS })
+  })
 }
 
 /** Bytes for a run that waits. */
@@ -106,5 +99,9 @@ async function size () {
   return { bytes: (process.memoryUsage().heapUsed - before) / QUEUED }
 }
 
-console.log(JSON.stringify(what === 'speed' ? await speed(Number(given)) : await size()))
-process.exit()
+if (what === 'speed') {
+  await speed(Number(given))
+} else {
+  console.log(JSON.stringify(await size()))
+  process.exit()
+}
