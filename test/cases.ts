@@ -1,15 +1,5 @@
 // Random cron expressions, from a seed.
 
-/** A generator of numbers in [0, below): mulberry32. */
-export function random (seed: number): (below: number) => number {
-  return below => {
-    seed = seed + 0x6D2B79F5 | 0
-    let mixed = Math.imul(seed ^ seed >>> 15, 1 | seed)
-    mixed = mixed + Math.imul(mixed ^ mixed >>> 7, 61 | mixed) ^ mixed
-    return Math.floor(((mixed ^ mixed >>> 14) >>> 0) / 2 ** 32 * below)
-  }
-}
-
 type Random = (below: number) => number
 
 const months = ['JAN', 'feb', 'Mar', 'APR', 'may', 'JUN', 'JUL', 'aug', 'SEP', 'OCT', 'nov', 'DEC']

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { copyOf } from '../lib/copy.ts'
+import { cloneOf, copyOf } from '../lib/copy.ts'
+import { wholes } from './random.ts'
 
 const plain = ['', 'a', '\u0000\ud800', 'ümläut 😀', 0, 1, -1.5e300, Number.MAX_VALUE, true, false, null]
 /** What JSON changes, drops, refuses or asks. */
@@ -7,15 +8,6 @@ const odd = [
   undefined, NaN, -0, Infinity, 1n, Symbol('x'), () => {}, new Date(0), new Map(), /x/, Object('a'), Buffer.from('a'), Object.create(null), Object.create({ a: 1 }),
   new (class Named { a = 1 })(), new (class Own extends Array {})(), { toJSON: () => 1 }, JSON.parse('{"__proto__":{"a":1}}')
 ] as unknown[]
-
-/** The same numbers in each run. */
-function numbers (seed: number): (below: number) => number {
-  let state = seed
-  return below => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
-    return Math.floor(state / 2 ** 32 * below)
-  }
-}
 
 function make (number: (below: number) => number, depth: number, values: unknown[]): unknown {
   const kind = depth === 0 ? 0 : number(3)
@@ -26,13 +18,17 @@ function make (number: (below: number) => number, depth: number, values: unknown
 }
 
 t.test('a copy of plain data is what JSON makes of it, in the same order, and shares nothing with it', async t => {
-  const number = numbers(7)
+  const number = wholes(7)
   let copies = 0
   for (let i = 0; i < 5_000; i++) {
     const value = [make(number, 4, plain)]
     const before = JSON.stringify(value)
     const copy = copyOf(value)
     if (copy === undefined || JSON.stringify(copy) !== before || !same(copy, JSON.parse(before))) t.fail(before)
+    const clone = cloneOf(copy as object)
+    if (!same(clone, copy)) t.fail(`cloned: ${before}`)
+    shatter(clone)
+    if (JSON.stringify(copy) !== before) t.fail(`shared by the clone: ${before}`)
     shatter(copy)
     if (JSON.stringify(value) !== before) t.fail(`shared: ${before}`)
     copies++
@@ -41,7 +37,7 @@ t.test('a copy of plain data is what JSON makes of it, in the same order, and sh
 })
 
 t.test('where JSON would change something, there is none, or it is the same', async t => {
-  const number = numbers(11)
+  const number = wholes(11)
   const seen = { none: 0, copied: 0 }
   for (let i = 0; i < 5_000; i++) {
     const value = [make(number, 3, [...plain, ...odd])]
@@ -64,7 +60,7 @@ t.test('where JSON would change something, there is none, or it is the same', as
 })
 
 t.test('the bytes of JSON are never more than allowed', async t => {
-  const number = numbers(13)
+  const number = wholes(13)
   for (let i = 0; i < 2_000; i++) {
     const value = [make(number, 3, plain)]
     const bytes = Buffer.byteLength(JSON.stringify(value))
@@ -86,10 +82,12 @@ t.test('circles and depths are left to JSON, without a stack that overflows', as
 
 t.test('a property that every object inherits is not copied', async t => {
   // eslint-disable-next-line no-extend-native
-  Object.defineProperty(Object.prototype, 'polluted', { value: 1, enumerable: true, configurable: true })
+  Object.defineProperty(Object.prototype, 'polluted', { value: {}, enumerable: true, configurable: true })
   t.teardown(() => { Reflect.deleteProperty(Object.prototype, 'polluted') })
-  const copy = copyOf({ a: 1 })
-  t.strictSame(Object.keys(copy as object), ['a'])
+  const copy = copyOf({ a: { b: 1 } }) as { a: object }
+  t.strictSame([copy, copy.a].map(Object.keys), [['a'], ['b']])
+  const clone = cloneOf(copy) as { a: object }
+  t.strictSame([clone, clone.a].map(Object.keys), [['a'], ['b']])
 })
 
 function same (a: unknown, b: unknown): boolean {

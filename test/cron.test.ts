@@ -7,7 +7,8 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { parseCron } from '../lib/cron.ts'
 import type { BackgroundTask } from '../lib/index.ts'
-import { expression, nightly, pick, random } from './cases.ts'
+import { expression, nightly, pick } from './cases.ts'
+import { wholes } from './random.ts'
 import { Child } from './child.ts'
 import { build } from './helper.ts'
 import { offsetAt, Oracle } from './oracle.ts'
@@ -30,7 +31,7 @@ interface Case { cron: string, timezone: string, instant: number }
 
 /** Random expressions in common zones at random instants of sixteen years. */
 function ordinary (count: number): Case[] {
-  const number = random(1)
+  const number = wholes(1)
   return Array.from({ length: count }, () => {
     const milliseconds = number(2) === 0 ? 0 : number(1_000)
     return { cron: expression(number), timezone: pick(number, zones), instant: from + number((to - from) / 1_000) * 1_000 + milliseconds }
@@ -39,7 +40,7 @@ function ordinary (count: number): Case[] {
 
 /** Expressions for the small hours, at instants from a day before a change of the clocks until some hours after it. */
 function nearChanges (count: number): Case[] {
-  const number = random(2)
+  const number = wholes(2)
   const changes = new Map(changing.map(zone => [zone, changesOf(zone)]))
   return Array.from({ length: count }, () => {
     const timezone = pick(number, changing)
@@ -594,7 +595,7 @@ t.test('an expression is shared by those who use it in the same zone, and forgot
 
 t.test('asked about one time after another, forth and back, a shared expression is right', async t => {
   const pattern = parseCron('*/20 * * * *', 'Europe/Berlin', from)
-  const number = random(3)
+  const number = wholes(3)
   for (let i = 0; i < 500; i++) {
     const instant = from + number(3 * 3_600) * 1_000
     const expected = (Math.floor(instant / 1_200_000) + 1) * 1_200_000

@@ -97,20 +97,34 @@ export async function later (): Promise<void> {
 /** Collects what nobody has handled, from here to the end of the test; tap itself would only fail somewhere else. */
 export function unhandled (t: Test): unknown[] {
   const seen: unknown[] = []
-  const note = (error: unknown): void => { seen.push(error) }
+  t.teardown(watchUnhandled(error => { seen.push(error) }))
+  return seen
+}
+
+/** Tells of what nobody has handled, in place of whoever else listens; returns what ends that. */
+export function watchUnhandled (note: (error: unknown) => void): () => void {
   const events = ['unhandledRejection', 'uncaughtException'] as const
   const before = events.map(event => process.listeners(event as 'uncaughtException'))
   for (const event of events) {
     process.removeAllListeners(event)
     process.on(event, note)
   }
-  t.teardown(() => {
+  return () => {
     events.forEach((event, i) => {
       process.off(event, note)
       for (const listener of before[i] ?? []) process.on(event, listener)
     })
-  })
-  return seen
+  }
+}
+
+/** What a call throws. */
+export function refusal (call: () => unknown): { code: string, message: string } {
+  try {
+    call()
+  } catch (error) {
+    return error as { code: string, message: string }
+  }
+  throw new Error('it was accepted')
 }
 
 /** Options of a service whose failure is for good, and nothing but logged. */

@@ -1,22 +1,11 @@
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify from 'fastify'
 import t from 'tap'
 import backgroundTasks from '../lib/index.ts'
-import { build, rejection } from './helper.ts'
+import { build, refusal, rejection } from './helper.ts'
 
 type Call = [name: unknown, ...rest: unknown[]]
 
 const handler = async (): Promise<void> => {}
-
-/** What a call throws; the untyped way of JavaScript users. */
-function refusal (app: FastifyInstance, call: Call): { code: string, message: string } {
-  try {
-    const declare = app.addBackgroundTask as (...given: unknown[]) => unknown
-    declare.apply(app, call)
-  } catch (error) {
-    return error as { code: string, message: string }
-  }
-  throw new Error(`${String(call)} was accepted`)
-}
 
 t.test('a mistake in a declaration says where it is, what was received and what to do', async t => {
   const { app } = await build(t)
@@ -57,7 +46,8 @@ t.test('a mistake in a declaration says where it is, what was received and what 
     [['a', { start: handler, startTimeout: 9_999, grace: 'x' }], /"grace"/]
   ]
   for (const [given, message] of cases) {
-    const error = refusal(app, given)
+    // The untyped way of JavaScript users.
+    const error = refusal(() => (app.addBackgroundTask as (...given: unknown[]) => unknown).apply(app, given))
     t.equal(error.code, 'FST_BG_INVALID_OPTION', String(message))
     t.match(error.message, message)
   }

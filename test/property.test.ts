@@ -7,8 +7,9 @@ import t, { type Test } from 'tap'
 import backgroundTasks, { GiveUp, type BackgroundTask, type Run } from '../lib/index.ts'
 import type { TaskState } from '../lib/states.ts'
 import { START, turns } from './fakes.ts'
-import { deferred, type Deferred } from './helper.ts'
-import { generator, seededRandom, watchProcess, watchTasks, type Seen } from './sequences.ts'
+import { deferred, watchUnhandled, type Deferred } from './helper.ts'
+import { generator } from './random.ts'
+import { seededRandom, sequence, watchTasks, type Seen, type Step } from './sequences.ts'
 
 const SEQUENCES = Number(process.env.SEQUENCES ?? 400)
 const LENGTH = 25
@@ -22,9 +23,6 @@ const asks = ['start', 'stop', 'pause', 'resume', 'trigger', 'cancel', 'remove']
 /** What happens to it, or to its server. */
 type Event = 'succeed' | 'fail' | 'give up' | 'pass' | 'block' | 'turn' | 'drain' | 'health' | 'close'
 type Op = typeof asks[number] | Event
-
-/** `n`, from 0 to 1, decides what the step leaves open. */
-interface Step { op: Op, n: number }
 
 /** The ops, each as often as it is to come up. */
 const lottery: readonly Op[] = [
@@ -51,7 +49,7 @@ async function holds (t: Test, kind: Kind): Promise<void> {
   const seen: Seen = { states: new Set(), outcomes: new Set(), runs: 0 }
   const seeds = SEED === undefined ? Array.from({ length: SEQUENCES }, (_, i) => i + 1) : [Number(SEED)]
   for (const seed of seeds) {
-    const steps = sequence(seed)
+    const steps = sequence(seed, LENGTH, lottery)
     const broken = await play(kind, seed, steps, seen)
     if (broken.length === 0) continue
     const shortest = await shorten(kind, seed, steps)
@@ -68,7 +66,7 @@ async function holds (t: Test, kind: Kind): Promise<void> {
 }
 
 /** Leaves out every step without which something still breaks. */
-async function shorten (kind: Kind, seed: number, steps: Step[]): Promise<Step[]> {
+async function shorten (kind: Kind, seed: number, steps: Array<Step<Op>>): Promise<Array<Step<Op>>> {
   let shortest = steps
   for (let size = 8; size >= 1; size = Math.floor(size / 2)) {
     for (let i = shortest.length - size; i >= 0; i--) {
@@ -80,10 +78,10 @@ async function shorten (kind: Kind, seed: number, steps: Step[]): Promise<Step[]
 }
 
 /** Plays one sequence on a server of its own, to its close. Returns what has been broken. */
-async function play (kind: Kind, seed: number, steps: Step[], seen?: Seen, story: string[] = []): Promise<string[]> {
+async function play (kind: Kind, seed: number, steps: Array<Step<Op>>, seen?: Seen, story: string[] = []): Promise<string[]> {
   const broken: string[] = []
   const clock = FakeTimers.install({ now: START, toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] })
-  const restore = [() => { clock.uninstall() }, watchProcess(broken), seededRandom(seed)]
+  const restore = [() => { clock.uninstall() }, watchUnhandled(error => { broken.push(`unhandled: ${String(error)}`) }), seededRandom(seed)]
   const watched = watchTasks(broken, seen)
   restore.push(watched.restore)
   const say = (what: string): void => { story.push(`${clock.now - START} ms, ${task?.state}: ${what}`) }
@@ -321,9 +319,4 @@ function mayReject (error: unknown): boolean {
   const { code, message, cause } = error as Error & { code?: string }
   if (code !== undefined) return ['FST_BG_CLOSING', 'FST_BG_NOT_FOUND', 'FST_BG_START_TIMEOUT', 'FST_BG_CANCELLED', 'FST_BG_SHUTDOWN'].includes(code)
   return message === 'of the handler' || ('cause' in (error as Error) && cause === undefined)
-}
-
-function sequence (seed: number): Step[] {
-  const random = generator(-seed)
-  return Array.from({ length: LENGTH }, () => ({ op: lottery[Math.floor(random() * lottery.length)] as Op, n: random() }))
 }

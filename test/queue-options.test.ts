@@ -1,22 +1,11 @@
 // Every option of a queue and of its calls, and of the stores that the plugin is given: what is refused, and what is said then.
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify from 'fastify'
 import t from 'tap'
 import backgroundTasks, { type BackgroundQueue, type Store } from '../lib/index.ts'
-import { build, rejection } from './helper.ts'
+import { build, refusal, rejection } from './helper.ts'
 import { held, list } from './queues.ts'
 
 const handler = async (): Promise<void> => {}
-
-/** What a call throws; the untyped way of JavaScript users. */
-function refusal (app: FastifyInstance, call: unknown[]): { code: string, message: string } {
-  try {
-    const declare = app.addBackgroundQueue as (...given: unknown[]) => unknown
-    declare.apply(app, call)
-  } catch (error) {
-    return error as { code: string, message: string }
-  }
-  throw new Error(`${String(call)} was accepted`)
-}
 
 t.test('a mistake in a declaration says where it is, what was received and what to do', async t => {
   const { app } = await build(t)
@@ -79,7 +68,8 @@ t.test('a mistake in a declaration says where it is, what was received and what 
     [{ keep: { succeeded: { max: 5 } } }, /keep: unknown option "max"/]
   ]
   for (const [given, message] of [...cases, ...options.map(([option, message]) => [['a', option, handler], message] as [unknown[], RegExp])]) {
-    const error = refusal(app, given)
+    // The untyped way of JavaScript users.
+    const error = refusal(() => (app.addBackgroundQueue as (...given: unknown[]) => unknown).apply(app, given))
     t.equal(error.code, 'FST_BG_INVALID_OPTION', String(message))
     t.match(error.message, message)
   }

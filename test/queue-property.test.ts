@@ -6,8 +6,9 @@ import Fastify from 'fastify'
 import t from 'tap'
 import backgroundTasks, { GiveUp, type BackgroundQueue, type ListedState, type QueuedRun, type Run } from '../lib/index.ts'
 import { START, turns } from './fakes.ts'
-import { capture, deferred, type Deferred, type Line } from './helper.ts'
-import { generator, seededRandom, watchProcess, watchTasks, type Seen } from './sequences.ts'
+import { capture, deferred, watchUnhandled, type Deferred, type Line } from './helper.ts'
+import { generator } from './random.ts'
+import { seededRandom, sequence, watchTasks, type Seen, type Step } from './sequences.ts'
 
 const SEQUENCES = Number(process.env.SEQUENCES ?? 400)
 const LENGTH = 60
@@ -17,9 +18,6 @@ const STATES: readonly ListedState[] = ['waiting', 'delayed', 'active', 'succeed
 
 type Op = 'enqueue' | 'succeed' | 'fail' | 'give up' | 'pass' | 'turn' | 'look' | 'drain' | 'close' |
   'start' | 'stop' | 'pause' | 'resume' | 'cancel' | 'retry' | 'retryFailed' | 'removeRun' | 'clear' | 'remove'
-
-/** `n`, from 0 to 1, decides what the step leaves open. */
-interface Step { op: Op, n: number }
 
 /** The ops, each as often as it is to come up. */
 const lottery: readonly Op[] = [
@@ -60,7 +58,7 @@ t.test('no run is lost, none runs twice unless it is tried again, and all is in 
   const { SEED } = process.env
   const seeds = SEED === undefined ? Array.from({ length: SEQUENCES }, (_, i) => i + 1) : [Number(SEED)]
   for (const seed of seeds) {
-    const steps = sequence(seed)
+    const steps = sequence(seed, LENGTH, lottery)
     const broken = await play(seed, steps, seen)
     if (broken.length === 0) continue
     let shortest = steps
@@ -82,10 +80,10 @@ t.test('no run is lost, none runs twice unless it is tried again, and all is in 
 })
 
 /** Plays one sequence on a server of its own, to its close. Returns what has been broken. */
-async function play (seed: number, steps: Step[], seen?: Seen, story: string[] = []): Promise<string[]> {
+async function play (seed: number, steps: Array<Step<Op>>, seen?: Seen, story: string[] = []): Promise<string[]> {
   const broken: string[] = []
   const clock = FakeTimers.install({ now: START, toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] })
-  const restore = [() => { clock.uninstall() }, watchProcess(broken), seededRandom(seed), watchTasks(broken, seen).restore]
+  const restore = [() => { clock.uninstall() }, watchUnhandled(error => { broken.push(`unhandled: ${String(error)}`) }), seededRandom(seed), watchTasks(broken, seen).restore]
   const say = (what: string): void => { story.push(`${clock.now - START} ms, ${queue?.state}: ${what}`) }
   // Of its own, so that a sequence with a step less goes on as before.
   const random = generator(seed)
@@ -420,9 +418,4 @@ async function play (seed: number, steps: Step[], seen?: Seen, story: string[] =
     for (const undo of restore) undo()
   }
   return broken
-}
-
-function sequence (seed: number): Step[] {
-  const random = generator(-seed)
-  return Array.from({ length: LENGTH }, () => ({ op: lottery[Math.floor(random() * lottery.length)] as Op, n: random() }))
 }

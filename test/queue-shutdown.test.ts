@@ -1,14 +1,12 @@
 // How queues close: what may still be enqueued, what is finished, and what is reported as left. What a queue does with a store that
 // outlives the process is shown with one that plays it.
-import { once } from 'node:events'
-import { get, type IncomingMessage } from 'node:http'
-import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { errorCodes, type OpenOptions, type Store, type StoreQueue, type StoreWorker } from '../lib/index.ts'
 import { MemoryStore } from '../lib/stores/memory.ts'
 import { fake, linesOf, turns } from './fakes.ts'
 import { aborted, build, deferred, logged, rejection, type Line } from './helper.ts'
 import { held, pass, until } from './queues.ts'
+import { streaming } from './stream.ts'
 
 const noop = (): void => {}
 const LEFT = /^(1 run is cancelled: the queue ends before it could run|\d+ runs are cancelled: the queue ends before they could run)$/
@@ -16,20 +14,6 @@ const LEFT = /^(1 run is cancelled: the queue ends before it could run|\d+ runs 
 /** What the log says is left, by the line. */
 function left (lines: Line[]): unknown[] {
   return linesOf(lines, 'warn', LEFT).map(({ task, count }) => [task, count])
-}
-
-/** Gives the app a response that never ends; resolves with it, as a client sees it. */
-async function streaming (app: FastifyInstance): Promise<IncomingMessage> {
-  app.get('/events', (_request, reply) => {
-    reply.hijack()
-    reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
-    reply.raw.write('data: hello\n\n')
-  })
-  const address = await app.listen({ port: 0 })
-  const [response] = await once(get(`${address}/events`), 'response') as [IncomingMessage]
-  response.on('error', noop)
-  await once(response, 'data')
-  return response
 }
 
 t.test('a request in flight may enqueue while the application closes, and its run is finished before what the owner has opened is closed', async t => {

@@ -1,27 +1,11 @@
-// What the property tests share: numbers from a seed, and eyes on what must never happen.
+// What the property tests share: sequences from a seed, and eyes on what must never happen.
 import { Runs } from '../lib/runs.ts'
 import { transitions, type TaskState } from '../lib/states.ts'
 import { Task } from '../lib/task.ts'
+import { generator } from './random.ts'
 
 /** What has come up in all sequences of a kind. */
 export interface Seen { states: Set<TaskState>, outcomes: Set<string>, runs: number }
-
-/** Notes what nobody handles. */
-export function watchProcess (broken: string[]): () => void {
-  const events = ['unhandledRejection', 'uncaughtException'] as const
-  const before = events.map(event => process.listeners(event as 'uncaughtException'))
-  const notes = events.map(event => (error: unknown): void => { broken.push(`${event}: ${String(error)}`) })
-  events.forEach((event, i) => {
-    process.removeAllListeners(event)
-    process.on(event, notes[i] as (error: unknown) => void)
-  })
-  return () => {
-    events.forEach((event, i) => {
-      process.off(event, notes[i] as (error: unknown) => void)
-      for (const listener of before[i] ?? []) process.on(event, listener)
-    })
-  }
-}
 
 /** Notes every change of state that the table does not have, and what is recorded of runs. */
 export function watchTasks (broken: string[], seen: Seen | undefined): { recorded: string[], restore: () => void } {
@@ -56,13 +40,11 @@ export function seededRandom (seed: number): () => void {
   return () => { Math.random = real }
 }
 
-/** Numbers from 0 to 1 that are always the same (mulberry32). */
-export function generator (seed: number): () => number {
-  let state = seed * 0x9e3779b9 | 0
-  return () => {
-    state = state + 0x6d2b79f5 | 0
-    let mixed = Math.imul(state ^ state >>> 15, 1 | state)
-    mixed = mixed + Math.imul(mixed ^ mixed >>> 7, 61 | mixed) ^ mixed
-    return ((mixed ^ mixed >>> 14) >>> 0) / 2 ** 32
-  }
+/** One step of a sequence. `n`, from 0 to 1, decides what it leaves open. */
+export interface Step<Op> { op: Op, n: number }
+
+/** The sequence of that seed: each op comes up as often as it stands in the lottery. */
+export function sequence<Op> (seed: number, length: number, lottery: readonly Op[]): Array<Step<Op>> {
+  const random = generator(-seed)
+  return Array.from({ length }, () => ({ op: lottery[Math.floor(random() * lottery.length)] as Op, n: random() }))
 }

@@ -1,10 +1,10 @@
 import { once } from 'node:events'
-import { get, type IncomingMessage } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import backgroundTasks, { type BackgroundTasksOptions } from '../lib/index.ts'
 import { aborted, build, capture, deferred, later, logged, rejection, type Line } from './helper.ts'
+import { streaming } from './stream.ts'
 
 /** A service that ends when its signal aborts, and not before it has been called: resolves with the reason. */
 function service (app: FastifyInstance, name: string): { called: Promise<AbortSignal>, reason: Promise<Error & { code: string }> } {
@@ -26,20 +26,6 @@ function deaf (app: FastifyInstance, name: string): { called: Promise<AbortSigna
     await release.promise
   })
   return { called: called.promise, release: () => { release.resolve() } }
-}
-
-/** Gives the app a stream of server-sent events that never ends; resolves with the response of a client that reads it. */
-async function streaming (app: FastifyInstance): Promise<IncomingMessage> {
-  app.get('/events', (_request, reply) => {
-    reply.hijack()
-    reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
-    reply.raw.write('data: hello\n\n')
-  })
-  const address = await app.listen({ port: 0 })
-  const [response] = await once(get(`${address}/events`), 'response') as [IncomingMessage]
-  response.on('error', () => {})
-  await once(response, 'data')
-  return response
 }
 
 /** An app whose preClose hook comes before the plugin's. */
