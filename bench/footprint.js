@@ -8,7 +8,7 @@ const ROUNDS = { 10_000: 7, 100_000: 3 }
 let text = `## Footprint
 
 Timed tasks with a period of five seconds, all with one handler: medians of ${ROUNDS[10_000]} and ${ROUNDS[100_000]} rounds in processes of their own, in turn. *Boot* is until all are declared and started, *bytes* what the heap holds more
-for each, *CPU a tick* user and system time, *disarmed* until no timer is armed for any of them, *stop* until everything is closed.
+for each, *CPU a tick* user and system time of the first tick of each, *disarmed* until no timer is armed for any of them, *stop* until everything is closed.
 *Its clock alone* is the heap with the one armed timer under the plugin: what a bare \`setInterval\` compares with. The rest of a task's bytes are its name,
 options, state, logger and hooks. One that has run keeps some 200 bytes more for each of its last 30 runs.
 `
