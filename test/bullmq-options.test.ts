@@ -91,7 +91,8 @@ t.test('on a Redis cluster', needsRedis(true), async t => {
   const { port } = await Redis.start(t, ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'])
   const node = new IORedis(port)
   t.teardown(() => { node.disconnect() })
-  await node.call('cluster', 'addslotsrange', '0', '16383')
+  // Not ADDSLOTSRANGE, which Redis has from 7 on.
+  await node.cluster('ADDSLOTS', ...Array.from({ length: 16_384 }, (_, slot) => slot))
   await until(async () => (await node.cluster('INFO')).includes('cluster_state:ok'))
   const connection = new Cluster([{ host: '127.0.0.1', port }])
   t.teardown(() => { connection.disconnect() })
