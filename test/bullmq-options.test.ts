@@ -1,6 +1,8 @@
 // bullmq(): what it is given, and what it refuses; and applications that share one Redis.
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import Module, { createRequire } from 'node:module'
+import { createServer, type AddressInfo } from 'node:net'
 import { cp, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -79,7 +81,12 @@ t.test('options that are none are refused', async t => {
 })
 
 t.test('while it was never connected, a store says only that', async t => {
-  const { app } = await build(t, { stores: { default: bullmq({ connection: { host: '127.0.0.1', port: 1, lazyConnect: true } }) } })
+  // It takes connections, and never says a word.
+  const server = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => { server.close() })
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const { app } = await build(t, { stores: { default: bullmq({ connection: { host: '127.0.0.1', port } }) } })
   const queue = app.addBackgroundQueue('a', () => {})
   await app.ready()
   const refused = rejection(queue.enqueue(1))
