@@ -70,7 +70,7 @@ export class ClusterTask extends TimedTask implements StoreWorker {
       rate: undefined,
       keep: { succeeded: { count: undefined, age: KEEP }, failed: { count: undefined, age: undefined } },
       clock: surroundings.clock,
-      log: this.log
+      log: owner.log
     }, this)
     if (this.#store.shared === undefined) {
       this.#store.close()

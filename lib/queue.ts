@@ -45,7 +45,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     this.#payloads = new Payloads(name, owner, options.schema, options.maxPayload)
     // One that is declared late has no onReady to tell that its schema is no good; and nobody would close what it had opened.
     if (isBooted(owner)) this.prepare()
-    this.#store = store.open({ name, clock: surroundings.clock, log: this.log, ...options.open }, this)
+    this.#store = store.open({ name, clock: surroundings.clock, log: owner.log, ...options.open }, this)
   }
 
   get kind (): 'queue' { return 'queue' }

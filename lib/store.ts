@@ -54,7 +54,7 @@ export interface OpenOptions {
   exclusive?: boolean | undefined
   /** The time that the store goes by, as far as it is the store's. */
   clock: Clock
-  /** Where it tells what befalls the engine. */
+  /** Where it tells what befalls the engine: the owner's, as a queue that is to be quiet must not hide it. */
   log: FastifyBaseLogger
 }
 

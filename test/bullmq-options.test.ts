@@ -17,7 +17,7 @@ import type { Run } from '../lib/index.ts'
 import { bullmq, type BullmqOptions } from '../lib/stores/bullmq.ts'
 import { built, Child, noSignals } from './child.ts'
 import type { Work } from './fixtures/durable.ts'
-import { aborted, build, deferred, rejection } from './helper.ts'
+import { aborted, build, deferred, logged, rejection } from './helper.ts'
 import { needsRedis, Redis, redisUrl } from './redis.ts'
 import { share, until } from './shared.ts'
 
@@ -92,6 +92,14 @@ t.test('while it was never connected, a store says only that', async t => {
   const refused = rejection(queue.enqueue(1))
   await app.close()
   t.equal((await refused).message, 'The store of background runs cannot be reached: not connected. It is connected to again by itself: try again later.')
+})
+
+t.test('that the store is away is logged, however quiet its queues are', async t => {
+  const { app, lines } = await build(t, { stores: { default: bullmq({ connection: 'redis://127.0.0.1:1' }) } })
+  app.addBackgroundQueue('a', { logLevel: 'silent' }, () => {})
+  app.addBackgroundTask('b', { every: '1h', cluster: true, logLevel: 'silent' }, () => {})
+  await app.ready()
+  t.match(await logged(lines, 'the store cannot be reached: it is tried again'), { level: 'error', err: { code: 'ECONNREFUSED' } })
 })
 
 t.test('on a Redis cluster', needsRedis(true), async t => {
