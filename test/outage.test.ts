@@ -275,7 +275,8 @@ t.test('Redis', skip === undefined ? {} : { skip }, async t => {
     const redis = await Redis.start(t)
     const admin = new IORedis(redis.url)
     t.teardown(() => { admin.disconnect() })
-    await admin.call('ACL', 'SETUSER', 'limited', 'on', '>pw', '+@all', '~p:fast*', '~p:work:[^d]*', '~p:work:delayed', '&*')
+    // All keys but those that begin with p:work:de:, whatever the id of the run begins with.
+    await admin.call('ACL', 'SETUSER', 'limited', 'on', '>pw', '+@all', '~p:fast*', '~p:work:[^d]*', '~p:work:d[^e]*', '~p:work:de[^:]*', '&*')
     const { queue } = await share(t, { connection: redis.url, prefix: 'p' }, { autostart: false })
     const limited = await share(t, { connection: redis.url.replace('//', '//limited:pw@'), prefix: 'p', lease: '1s', maxCrashes: 1_000 })
     await queue.enqueue(work, { key: 'k', keyUntil: 'started' })
