@@ -77,7 +77,8 @@ t.test('options that are none are refused', async t => {
   t.throws(() => bullmq({ connection: raw }), { code, message: /keyPrefix/ }, 'of a client, too')
   const cluster = new Cluster([{ port: 1 }], { lazyConnect: true })
   t.throws(() => bullmq({ connection: cluster }), { code, message: /on a Redis cluster .*"prefix" a part in braces, such as '{shop}'; received 'bull'\./ })
-  t.throws(() => bullmq({ connection: cluster, prefix: '{}' }), { code, message: /received '{}'/ })
+  for (const prefix of ['{}', '{}{a}', '}a{', '{a']) t.throws(() => bullmq({ connection: cluster, prefix }), { code, message: /a part in braces/ }, prefix)
+  for (const prefix of ['{a}', 'b{a}', '{a}{}']) t.ok(bullmq({ connection: cluster, prefix }), prefix)
 })
 
 t.test('while it was never connected, a store says only that', async t => {

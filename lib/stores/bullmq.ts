@@ -29,7 +29,8 @@ export interface BullmqOptions {
 export function bullmq (options: BullmqOptions): Store {
   const { connection, prefix = 'bull', lease = 10_000, maxCrashes = 5 } = check('bullmq()', options, checks)
   if (connection === undefined) throw invalid("bullmq() needs a connection: a URL such as 'redis://127.0.0.1:6379', the options of ioredis, or a client.")
-  if (isCluster(connection) && !/\{.+\}/.test(prefix)) {
+  // What stands between the first brace and the next that closes, if it is anything, is what Redis goes by.
+  if (isCluster(connection) && !/^[^{]*\{[^}]+\}/.test(prefix)) {
     throw invalid(`bullmq(): on a Redis cluster all keys of a queue must have one place, and so the option "prefix" a part in braces, such as '{shop}'; received ${show(prefix)}.`)
   }
   checkInstalled()
