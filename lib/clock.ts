@@ -21,7 +21,7 @@ const goesByDate = (): boolean => setTimeout !== realTimeout && Date !== RealDat
 /** Something that waits for its time. Reusable: it can be set again once it has fired or was cancelled. */
 export interface Alarm extends Entry {
   /** Called when it is due, with the time that counts as now: never before `due`. */
-  ring (now: number): void
+  ring (now: number, due: number): void
   /** Called instead when the wall clock was set back by more than an hour. */
   setBack? (): void
 }
@@ -68,9 +68,14 @@ export class Clock {
 
   /** Takes an alarm back; does nothing if it is not set. */
   cancel (alarm: Alarm): void {
-    const heap = this.#wall.has(alarm) ? this.#wall : this.#monotonic
-    heap.cancel(alarm)
+    this.#monotonic.remove(alarm)
+    this.#wall.remove(alarm)
     if (this.#monotonic.size + this.#wall.size === 0) this.#disarm()
+  }
+
+  /** When an alarm is set for, on its timeline; undefined if it is not set. */
+  dueOf (alarm: Alarm): number | undefined {
+    return this.#monotonic.dueOf(alarm) ?? this.#wall.dueOf(alarm)
   }
 
   /** Takes all alarms back, at once: each by itself would be felt at ten thousand. */
@@ -82,7 +87,7 @@ export class Clock {
 
   /** Calls `callback` once, in `ms` milliseconds; any length works, and one that is not finite never comes. */
   after (ms: number, callback: () => void): Timer {
-    const alarm: Alarm = { due: 0, place: -1, set: false, ring: callback }
+    const alarm: Alarm = { place: 0, ring: callback }
     if (ms !== Infinity) this.set(alarm, this.now() + ms)
     return { cancel: () => { this.cancel(alarm) } }
   }
@@ -95,12 +100,10 @@ export class Clock {
   /** Arms the one timer for what is due first, unless it is armed for that or something earlier: to wake for nothing is cheap. */
   #arm (): void {
     const now = this.now()
-    const top = this.#monotonic.top
-    const wallTop = this.#wall.top
     const delay = Math.min(
-      top === undefined ? LONGEST : top.due - now,
-      wallTop === undefined ? LONGEST : wallTop.due - this.wall(),
-      wallTop === undefined ? LONGEST : NAP
+      LONGEST,
+      this.#monotonic.topDue - now,
+      this.#wall.size === 0 ? LONGEST : Math.min(this.#wall.topDue - this.wall(), NAP)
     )
     if (this.#timer !== undefined && this.#armed <= now + delay) return
     clearTimeout(this.#timer)
@@ -129,9 +132,9 @@ export class Clock {
   }
 
   #ring (heap: Heap<Alarm>, now: number): void {
-    for (let alarm = heap.top; alarm !== undefined && alarm.due <= now; alarm = heap.top) {
-      heap.pop()
-      alarm.ring(now)
+    for (let { top, topDue } = heap; top !== undefined && topDue <= now; { top, topDue } = heap) {
+      heap.remove(top)
+      top.ring(now, topDue)
     }
   }
 

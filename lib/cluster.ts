@@ -9,8 +9,9 @@ import { storedError } from './report.ts'
 import type { RunResult, TaskHandler } from './run.ts'
 import type { Surroundings } from './runs.ts'
 import { RELEASE, type ClaimedRun, type RunOptions, type Settlement, type Shared, type Store, type StoreQueue, type StoreWorker } from './store.ts'
-import { LATE, type Ticker } from './ticker.ts'
-import { TimedTask, type Wanted } from './timed.ts'
+import type { Wanted } from './standby.ts'
+import { LATE } from './ticker.ts'
+import { TimedTask } from './timed.ts'
 
 /** What is enqueued for a tick. */
 interface Tick {
@@ -51,8 +52,10 @@ export class ClusterTask extends TimedTask implements StoreWorker {
   /** What it was handed and has not settled; and of that, what others are to run, or may run already. */
   readonly #handed = new Set<string>()
   readonly #given = new Set<string>()
-  /** For which it is asking the store from where to go on: what fires meanwhile is left to that. */
-  #asking: Ticker | undefined
+  /** Which of its lives it is in. */
+  #life = 0
+  /** In which it is asking the store from where to go on: what fires meanwhile is left to that. */
+  #asking: number | undefined
   /** Resolves when what has fired is enqueued. */
   #enqueued: Promise<void> = Promise.resolve()
   #release: Timer | undefined
@@ -78,6 +81,8 @@ export class ClusterTask extends TimedTask implements StoreWorker {
     }
     this.#shared = this.#store.shared
   }
+
+  override get resting (): boolean { return false }
 
   override get over (): boolean { return this.#closed }
 
@@ -136,12 +141,13 @@ export class ClusterTask extends TimedTask implements StoreWorker {
   }
 
   protected override async begin (): Promise<void> {
+    this.#life++
     await super.begin()
     void this.#goOn()
   }
 
-  protected override tickOn (ticker: Ticker, resumed: boolean): void {
-    super.tickOn(ticker, resumed)
+  protected override tickOn (resumed: boolean): void {
+    super.tickOn(resumed)
     this.#store.work()
     // What fell due during a pause is left out, also by a process that starts next.
     if (resumed) this.#shared.raise(DUE, this.#wall).catch(() => {})
@@ -163,17 +169,17 @@ export class ClusterTask extends TimedTask implements StoreWorker {
 
   get #wall (): number { return this.surroundings.clock.wall() }
 
-  #isTicking (ticker: Ticker | undefined): boolean {
-    return ticker !== undefined && ticker === this.ticker && this.state !== 'paused' && !this.surroundings.closing
+  #isTicking (life = this.#life): boolean {
+    return this.live && life === this.#life && this.state !== 'paused' && !this.surroundings.closing
   }
 
   /** Goes on from the last tick that was enqueued, as soon as the store says which; the first time, from now on. */
   async #goOn (): Promise<void> {
-    const { ticker } = this
-    this.#asking = ticker
+    const life = this.#life
+    this.#asking = life
     const now = this.#wall
     let since: number | undefined
-    while (since === undefined && this.#isTicking(ticker)) {
+    while (since === undefined && this.#isTicking(life)) {
       try {
         const last = await this.#shared.recall(DUE) ?? now
         await this.#shared.raise(DUE, last)
@@ -182,8 +188,8 @@ export class ClusterTask extends TimedTask implements StoreWorker {
         await new Promise<void>(resolve => { this.surroundings.scheduleClock.after(AGAIN, resolve) })
       }
     }
-    if (this.#asking === ticker) this.#asking = undefined
-    if (this.#isTicking(ticker)) ticker?.start(since)
+    if (this.#asking === life) this.#asking = undefined
+    if (this.#isTicking(life)) this.tickSince(since)
   }
 
   /** In their turn: that the last of them is enqueued means that all before it are. */
@@ -202,7 +208,7 @@ export class ClusterTask extends TimedTask implements StoreWorker {
       if (this.#asking !== undefined) return false
       if (this.#store.condition.status !== 'ok' || (!caughtUp && this.#wall - at > LATE)) throw new Error('too late')
       // An id that old may have been forgotten.
-      if (this.#wall - dueAt > LATE + this.options.jitter && dueAt <= Number(await this.#shared.recall(DUE))) return true
+      if (this.#wall - dueAt > LATE + this.options.ticker.options.jitter && dueAt <= Number(await this.#shared.recall(DUE))) return true
       await this.#store.enqueue({ id: `${this.name}-${dueAt}`, payload: JSON.stringify(tick), options: plain })
       await this.#shared.raise(DUE, dueAt)
       return true
@@ -216,7 +222,7 @@ export class ClusterTask extends TimedTask implements StoreWorker {
     const { missed, caughtUp = false, excludeFailed = false } = tick
     this.#handed.add(id)
     const overlaps = !caughtUp && await this.#isOverlapped(tick)
-    if (!this.#isTicking(this.ticker) || this.#given.has(id)) {
+    if (!this.#isTicking() || this.#given.has(id)) {
       this.#letGo(id)
       settle({ outcome: 'interrupted' })
       return
@@ -229,7 +235,7 @@ export class ClusterTask extends TimedTask implements StoreWorker {
     // In this order, so that nobody sees a start without its tick.
     this.#shared.raise(FIRED, tick.at).catch(() => {})
     this.#shared.raise(START, this.#wall).catch(() => {})
-    if (excludeFailed) this.run(wanted, false, () => { this.options.exclude?.(wanted.dueAt) }, { timeout: undefined, retry: undefined })
+    if (excludeFailed) this.run(wanted, false, () => { this.options.ticker.options.exclude?.(wanted.dueAt) }, { timeout: undefined, retry: undefined })
     else if (caughtUp) this.run(wanted, false)
     else this.want(wanted, false)
   }

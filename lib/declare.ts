@@ -54,7 +54,7 @@ function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: 
     const task = cluster === undefined
       ? new TimedTask(name, owner, checked, handler as TaskHandler, runtime)
       : new ClusterTask(name, owner, checked, handler as TaskHandler, runtime, storeOf(runtime, name, cluster))
-    const { schedule } = checked
+    const { schedule } = checked.ticker.options
     if (schedule instanceof ByCron && schedule.pattern.eitherDay) report.eitherDay(task.log, name, schedule.pattern.text)
     return task
   }

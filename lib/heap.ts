@@ -1,126 +1,90 @@
-/** What a heap can hold: it knows when it is due, and the heap writes into it. */
+/** What a heap can hold. */
 export interface Entry {
-  due: number
-  /** Its place in the heap, −1 outside of it. The heap's to write. */
+  /** Its place in the heap that it stands in; it may be any number before. The heap's to write. */
   place: number
-  /** Whether it is set. One that was cancelled may stay in the heap for a while. The heap's to write. */
-  set: boolean
 }
 
 /**
  * A binary heap of entries, the earliest on top, with nothing allocated for each.
  *
- * To cancel an entry only marks it: to stop ten thousand at once then costs next to nothing. What is marked goes when it
- * comes to the top, or when it is more than half of the heap.
+ * When each is due stands in an array beside them, and not in the entry: there it takes a third of the space, and entries are
+ * compared without being looked at. To clear it touches none of them: whether an entry stands in it is seen by its place.
  */
 export class Heap<E extends Entry> {
   #entries: E[] = []
-  #size = 0
+  #dues: number[] = []
 
-  /** How many entries are set. */
-  get size (): number { return this.#size }
+  get size (): number { return this.#entries.length }
 
-  /** The earliest entry that is set. */
-  get top (): E | undefined {
-    for (let top = this.#entries[0]; top !== undefined; top = this.#entries[0]) {
-      if (top.set) return top
-      this.#pop()
-    }
-    return undefined
-  }
+  /** The earliest entry. */
+  get top (): E | undefined { return this.#entries[0] }
 
-  /** Whether the entry stands in this heap, set or cancelled. */
+  /** When the earliest is due; Infinity if there is none. */
+  get topDue (): number { return this.#dues[0] ?? Infinity }
+
   has (entry: E): boolean {
     return this.#entries[entry.place] === entry
   }
 
+  /** When an entry is due; undefined if it is not in the heap. */
+  dueOf (entry: E): number | undefined {
+    return this.has(entry) ? this.#dues[entry.place] : undefined
+  }
+
   /** Sets an entry for a time, anew if it was set. */
   set (entry: E, due: number): void {
-    entry.due = due
-    if (!entry.set) {
-      entry.set = true
-      this.#size++
-    }
-    if (entry.place < 0) this.#put(entry, this.#entries.length)
-    this.#up(entry)
-    this.#down(entry)
+    const place = this.has(entry) ? entry.place : this.#entries.length
+    this.#down(entry, due, this.#up(entry, due, place))
   }
 
-  /** Takes the entry on top out. */
-  pop (): void {
-    const { top } = this
-    if (top === undefined) return
-    top.set = false
-    this.#size--
-    this.#pop()
-  }
-
-  /** Takes an entry back; does nothing if it is not set. */
-  cancel (entry: E): void {
-    if (!entry.set) return
-    entry.set = false
-    this.#size--
-    if (this.#size * 2 < this.#entries.length) this.#sweep()
-  }
-
-  /** Takes all entries back. */
-  clear (): void {
-    for (const entry of this.#entries) {
-      entry.set = false
-      entry.place = -1
-    }
-    this.#entries = []
-    this.#size = 0
-  }
-
-  /** All entries that are set, in no order. */
-  values (): E[] {
-    return this.#entries.filter(entry => entry.set)
-  }
-
-  /** Takes out the first, of a heap that is not empty. */
-  #pop (): void {
-    const top = this.#entries[0] as E
+  /** Takes an entry out; does nothing if it is not in the heap. */
+  remove (entry: E): void {
+    if (!this.has(entry)) return
     const last = this.#entries.pop() as E
-    top.place = -1
-    if (last === top) return
-    this.#put(last, 0)
-    this.#down(last)
+    const due = this.#dues.pop() as number
+    if (last !== entry) this.#down(last, due, this.#up(last, due, entry.place))
   }
 
-  #sweep (): void {
-    for (const entry of this.#entries) entry.place = -1
-    this.#entries = this.values()
-    this.#entries.forEach((entry, place) => { entry.place = place })
-    for (let place = (this.#entries.length >> 1) - 1; place >= 0; place--) this.#down(this.#entries[place] as E)
+  /** Takes all entries out. */
+  clear (): void {
+    this.#entries = []
+    this.#dues = []
   }
 
-  #up (entry: E): void {
-    while (entry.place > 0) {
-      const parent = this.#entries[(entry.place - 1) >> 1] as E
-      if (parent.due <= entry.due) return
-      this.#swap(parent, entry)
+  /** All entries, in no order. */
+  values (): E[] {
+    return [...this.#entries]
+  }
+
+  /** Puts an entry where it belongs between `place` and the top, and gives where that is. */
+  #up (entry: E, due: number, place: number): number {
+    while (place > 0) {
+      const parent = (place - 1) >> 1
+      const parentDue = this.#dues[parent] as number
+      if (parentDue <= due) break
+      this.#put(this.#entries[parent] as E, parentDue, place)
+      place = parent
     }
+    this.#put(entry, due, place)
+    return place
   }
 
-  #down (entry: E): void {
-    for (;;) {
-      const left = this.#entries[entry.place * 2 + 1]
-      const right = this.#entries[entry.place * 2 + 2]
-      const child = left !== undefined && right !== undefined && right.due < left.due ? right : left
-      if (child === undefined || child.due >= entry.due) return
-      this.#swap(entry, child)
+  /** Puts an entry where it belongs between `place` and the bottom. */
+  #down (entry: E, due: number, place: number): void {
+    const { length } = this.#entries
+    for (let child = place * 2 + 1; child < length; child = place * 2 + 1) {
+      if (child + 1 < length && (this.#dues[child + 1] as number) < (this.#dues[child] as number)) child++
+      const childDue = this.#dues[child] as number
+      if (childDue >= due) break
+      this.#put(this.#entries[child] as E, childDue, place)
+      place = child
     }
+    this.#put(entry, due, place)
   }
 
-  #swap (upper: E, lower: E): void {
-    const { place } = upper
-    this.#put(upper, lower.place)
-    this.#put(lower, place)
-  }
-
-  #put (entry: E, place: number): void {
+  #put (entry: E, due: number, place: number): void {
     this.#entries[place] = entry
+    this.#dues[place] = due
     entry.place = place
   }
 }

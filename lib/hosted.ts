@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { AnyService } from './any-service.ts'
 import type { Attempt } from './attempt.ts'
 import { formatDuration } from './duration.ts'
 import { errorCodes } from './errors.ts'
@@ -6,10 +7,9 @@ import type { HostedOptions } from './options.ts'
 import { report, toError } from './report.ts'
 import type { RunResult } from './run.ts'
 import type { Surroundings } from './runs.ts'
-import { Task } from './task.ts'
 
 /** A task that is started before the server listens, and stopped when it closes. */
-export class HostedService extends Task {
+export class HostedService extends AnyService {
   readonly #options: HostedOptions
   /** Whether `start` has succeeded, so that `stop` is due. */
   #started = false

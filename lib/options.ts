@@ -7,7 +7,7 @@ import { givenUp, restart, restarts, retry } from './policies.ts'
 import type { RestartOptions } from './restarts.ts'
 import type { AnyInstance, OnGiveUp, Run, TaskHandler } from './run.ts'
 import { Aligned, ByCron, Every } from './schedule.ts'
-import type { Misfire, TickerOptions } from './ticker.ts'
+import { Ticker, type Misfire, type TickerOptions } from './ticker.ts'
 
 /** Options of every task. */
 export interface TaskOptions {
@@ -161,7 +161,7 @@ export interface SharedHandlerOptions extends SharedOptions { timeout: number | 
 export interface ServiceOptions extends SharedHandlerOptions { restart: RestartOptions }
 export type HostedOptions = SharedOptions & { start: TaskHandler | undefined, stop: TaskHandler | undefined, startTimeout: number }
 
-export type TimedOptions = SharedHandlerOptions & TickerOptions & { immediate: boolean, overlap: Overlap, retry: RetryOptions | undefined, cluster: string | undefined }
+export type TimedOptions = SharedHandlerOptions & { immediate: boolean, overlap: Overlap, retry: RetryOptions | undefined, cluster: string | undefined, ticker: Ticker }
 
 /** What only a queue takes; queue-options.ts has their checks. */
 export const queueKeys = ['schema', 'store', 'concurrency', 'maxSize', 'onFull', 'rate', 'maxPayload', 'keep'] as const
@@ -211,7 +211,8 @@ export function isTimed (given: unknown): boolean {
 
 /** Checks the options of a timed task. Throws `FST_BG_INVALID_OPTION`. */
 export function timedOptions (where: string, given: unknown, owner: FastifyInstance, now: number): TimedOptions {
-  const { every = 0, cron, timezone, cluster, ...options } = check(where, given, timedChecks, elsewhere)
+  const options = check(where, given, timedChecks, elsewhere)
+  const { every = 0, cron, timezone, cluster } = options
   if (every > 0 && cron !== undefined) throw invalid(`${where}: "every" and "cron" exclude each other. Pass one of them.`)
   if (timezone !== undefined && cron === undefined) throw invalid(`${where}: "timezone" goes with "cron"; a period has none.`)
   if (cluster !== undefined && cron !== undefined && timezone === undefined) {
@@ -219,29 +220,44 @@ export function timedOptions (where: string, given: unknown, owner: FastifyInsta
   }
   if (cluster !== undefined && options.immediate === true) throw invalid(`${where}: "immediate" and "cluster" exclude each other: each process starts at a time of its own. Leave one out.`)
   checkLevel(where, options.logLevel, owner)
+  const ticker = tickerOf({
+    schedule: cron !== undefined ? cronOption(where, cron, timezone, now) : cluster === undefined ? everyOption(every) : new Aligned(every),
+    misfire: options.misfire ?? 'once',
+    jitter: options.jitter ?? 0,
+    exclude: options.exclude
+  })
   return alike({
-    ...defaults,
+    enabled: options.enabled ?? defaults.enabled,
+    grace: options.grace ?? defaults.grace,
+    logLevel: options.logLevel,
+    timeout: options.timeout,
+    onGiveUp: options.onGiveUp ?? 'log',
+    retry: options.retry,
+    immediate: options.immediate ?? false,
+    overlap: options.overlap ?? 'skip',
     cluster,
-    timeout: undefined,
-    onGiveUp: 'log',
-    retry: undefined,
-    immediate: false,
-    overlap: 'skip',
-    misfire: 'once',
-    jitter: 0,
-    exclude: undefined,
-    ...options,
-    schedule: cron !== undefined ? cronOption(where, cron, timezone, now) : cluster === undefined ? everyOption(every) : new Aligned(every)
+    ticker
   })
 }
 
+// Tasks that come by the thousand are declared alike: what is made of the options of one serves for those that follow.
 let last: TimedOptions | undefined
 
-/** The same object for options that say the same as those before: tasks that come by the thousand are declared alike. */
+/** The same object for options that say the same as those before. */
 function alike (options: TimedOptions): TimedOptions {
-  const before: Record<string, unknown> = { ...last }
-  if (last === undefined || Object.entries(options).some(([key, value]) => before[key] !== value)) last = options
+  if (last === undefined || !isAlike(options, last)) last = options
   return last
+}
+
+function tickerOf (options: TickerOptions): Ticker {
+  return last !== undefined && isAlike(options, last.ticker.options) ? last.ticker : new Ticker(options)
+}
+
+function isAlike<T extends object> (one: T, other: T): boolean {
+  for (const key in one) {
+    if (one[key] !== other[key]) return false
+  }
+  return true
 }
 
 /** Checks a hosted service. Throws `FST_BG_INVALID_OPTION`. */
@@ -260,13 +276,15 @@ export function hostedOptions (where: string, given: unknown, owner: FastifyInst
 }
 
 function everyOption (period: number): Every {
-  return last?.schedule instanceof Every && last.schedule.period === period ? last.schedule : new Every(period)
+  const before = last?.ticker.options.schedule
+  return before instanceof Every && before.period === period ? before : new Every(period)
 }
 
 function cronOption (where: string, cron: string, timezone: string | undefined, now: number): ByCron {
   try {
     const pattern = parseCron(cron, timezone, now)
-    return last?.schedule instanceof ByCron && last.schedule.pattern === pattern ? last.schedule : new ByCron(pattern)
+    const before = last?.ticker.options.schedule
+    return before instanceof ByCron && before.pattern === pattern ? before : new ByCron(pattern)
   } catch (error) {
     if (error instanceof UnknownZone) {
       throw invalid(`${where}: option "timezone" must be an IANA time zone, such as 'Europe/Berlin' or 'UTC'; received ${show(timezone)}.`)

@@ -24,6 +24,8 @@ export interface Surroundings {
   /** How long a stop by hand waits, in milliseconds. */
   readonly patience: number
   readonly onRun: OnRun | undefined
+  /** The tasks that have something to end when the application closes: all but timed ones between their runs. */
+  readonly up: { add (task: object): void, delete (task: object): void }
   /** A task has failed for good: does what its `onGiveUp` says. */
   giveUp (task: GivenUp, attempt: Attempt, result: RunResult): void
   /** A task was removed: its name is free. */

@@ -39,6 +39,7 @@ export class Runtime implements Surroundings {
   readonly patience: number
   readonly tasks: Map<string, Task> = new Map()
   readonly stores: Map<string, Store>
+  readonly up: Set<Task> = new Set()
   readonly #server: FastifyInstance
   readonly #options: PluginOptions
   readonly #late = new Set<Task>()
@@ -80,6 +81,7 @@ export class Runtime implements Surroundings {
   /** Takes a task in: it starts and stops with the application from now on. */
   add (task: Task): void {
     this.tasks.set(task.name, task)
+    if (!task.resting) this.up.add(task)
     if (isBooted(task.owner)) {
       this.#late.add(task)
       void this.#startLate(task)
@@ -133,6 +135,7 @@ export class Runtime implements Surroundings {
     // Not another one that has its name since.
     if (this.tasks.get(task.name) === task) this.tasks.delete(task.name)
     this.#late.delete(task)
+    this.up.delete(task)
     if (!task.active) return
     // A handler that ignores its signal: close waits for it, as for any other.
     this.#leaving.add(task)
@@ -196,7 +199,7 @@ export class Runtime implements Surroundings {
       // Sooner than what came in between, rather than not at all. They end in their place: of onClose hooks there can be any number.
       hooks.at(-1)?.push(tasks)
     }
-    owner.addHook('onClose', async () => { await this.#end(tasks) })
+    owner.addHook('onClose', () => this.#end(tasks))
   }
 
   async #autostart (tasks: Task[]): Promise<void> {
@@ -258,7 +261,7 @@ export class Runtime implements Surroundings {
     // One for all tasks: a stack trace for each of ten thousand would be felt.
     const reason = new errorCodes.FST_BG_SHUTDOWN()
     this.deadline.start(this.#options.shutdownTimeout, () => { this.#expire(reason) })
-    for (const some of [this.#leaving, this.tasks.values(), this.#backgrounds]) {
+    for (const some of [this.#leaving, this.up, this.#backgrounds]) {
       for (const one of some) this.#tell(one, reason, 0)
     }
   }
@@ -280,11 +283,17 @@ export class Runtime implements Surroundings {
     for (const task of this.#all) task.expire(reason)
   }
 
-  /** Sees tasks to their end, last first, and no longer than to the deadline. Their errors wait until all have ended. */
-  async #end (tasks: Task[]): Promise<void> {
+  /** Sees tasks to their end, in their place. */
+  #end (tasks: Task[]): Promise<void> {
     // Already done in preClose, unless another plugin's preClose hook failed before it.
     this.#beginClose()
-    for (const task of [...tasks].reverse()) {
+    return this.up.size === 0 ? ended : this.#endAll(tasks)
+  }
+
+  /** Last first, and no longer than to the deadline. Their errors wait until all have ended. */
+  async #endAll (tasks: Task[]): Promise<void> {
+    for (let i = tasks.length - 1; i >= 0; i--) {
+      const task = tasks[i] as Task
       if (task.over) continue
       const ended = task.end().then(error => {
         if (error !== undefined) this.#errors.push(error)
@@ -295,7 +304,7 @@ export class Runtime implements Surroundings {
 
   async #finishClose (): Promise<void> {
     this.#beginClose()
-    await this.#end([...this.#leaving, ...this.#late])
+    await this.#endAll([...this.#leaving, ...this.#late])
     await this.endBackgrounds()
     for (const store of this.stores.values()) {
       await this.deadline.until(store.stop().catch(error => { this.#errors.push(toError(error)) }))
@@ -307,6 +316,8 @@ export class Runtime implements Surroundings {
     if (error !== undefined) throw error
   }
 }
+
+const ended = Promise.resolve()
 
 function namesOf (one: Task | Background): string[] {
   return 'names' in one ? one.names : [one.name]

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { AnyService } from './any-service.ts'
 import type { Attempt } from './attempt.ts'
 import type { Timer } from './clock.ts'
 import { formatDuration } from './duration.ts'
@@ -10,13 +11,12 @@ import { report } from './report.ts'
 import { Restarts } from './restarts.ts'
 import type { RunHandle, RunResult, TaskHandler } from './run.ts'
 import type { Surroundings } from './runs.ts'
-import { Task } from './task.ts'
 
 /**
  * A task that is one run, from ready to close. A run that fails is one life of it: another begins after a wait, as `restart` says,
  * and only after the one before has ended.
  */
-export class Service extends Task {
+export class Service extends AnyService {
   declare readonly options: ServiceOptions
   readonly #handler: TaskHandler
   readonly #restarts: Restarts

@@ -13,8 +13,14 @@ export interface TickerOptions {
   exclude: ((due: Date) => boolean) | undefined
 }
 
-/** What a ticker tells the one it ticks for. */
-export interface TickerListener {
+/** A task that ticks: what it is told, and what is kept of it here. It is its own alarm, which spares each of ten thousand an object. */
+export interface Ticking extends Alarm {
+  /** What it ticks by. */
+  readonly scheduleClock: Clock
+  /** From when on its ticks are counted, on the clock's monotonic timeline: a pause does not move it. */
+  readonly origin: number
+  /** The ticker's to write. */
+  past: Past | undefined
   /** A tick: run now. `missed` is how many earlier ticks it stands for. */
   tick (dueAt: Date, missed: number): void
   /** Ticks that were missed, oldest first: run each, one after another. */
@@ -36,177 +42,182 @@ const SLICE = 50
 /** How many missed ticks are looked at in all, where most are excluded. */
 const LOOKS = 10_000
 
+/** What has to be remembered of a task that ticks: of most, nothing. */
+export class Past {
+  /** Goes up with each stop: what was begun before does not go on. */
+  life = 0
+  /** Ticks that are due, and put off by their jitter. */
+  readonly delayed: Map<number, Timer> = new Map()
+  /** When it rang last, by the wall clock: what was due until then has been seen to. */
+  rung = -Infinity
+  /** Ticks that the next run for missed ones stands for, besides those. */
+  carried = 0
+  /** The first tick from `from` on that is not excluded, if one was found: the search for it may be long. */
+  sought: { from: number, found: number[] } | undefined
+}
+
 /**
  * Turns a schedule into ticks.
  *
- * It is the alarm for its next due time. When it rings, the tick after it is looked up first. If that lies ahead, as nearly
- * always, this one fires. If it has passed as well, the process was late for several: as long as none of them is late by more
- * than a second, they become one tick; else they were missed, and `misfire` says what becomes of them.
+ * It has no state, so that tasks declared alike share one: what it remembers of a task stands in the task. The task is the alarm for its
+ * next due time. When it rings, the tick after it is looked up first. If that lies ahead, as nearly always, this one fires. If it has
+ * passed as well, the process was late for several: as long as none of them is late by more than a second, they become one tick; else they
+ * were missed, and `misfire` says what becomes of them.
  */
-export class Ticker implements Alarm {
-  readonly #clock: Clock
-  /** From when it counts: a pause does not move it. */
-  readonly #origin: number
-  readonly #options: TickerOptions
-  readonly #listener: TickerListener
-  /** Ticks that are due, and put off by their jitter. */
-  #delayed: Map<number, Timer> | undefined
-  /** Goes up with each stop: what was begun before does not go on. */
-  #life = 0
-  // Its own alarm: an object less for each of ten thousand tasks.
-  due = 0
-  place = -1
-  set = false
-  /** When it rang last: what was due until then has been seen to. */
-  #rung = -Infinity
-  /** Ticks that the next run for missed ones stands for, besides those. */
-  #carried = 0
-  /** The first tick from `from` on that is not excluded: the search for it may be long. */
-  #sought: { from: number, found: number | undefined } | undefined
+export class Ticker {
+  readonly options: TickerOptions
 
-  constructor (clock: Clock, options: TickerOptions, listener: TickerListener) {
-    this.#clock = clock
-    this.#origin = clock.now()
-    this.#options = options
-    this.#listener = listener
+  constructor (options: TickerOptions) {
+    this.options = options
   }
 
   /** Ticks from now on; or from an earlier time, as if it had stood still since: what was due meanwhile was missed. */
-  start (since?: number): void {
-    const now = this.#now()
+  start (task: Ticking, since?: number): void {
+    const now = this.#now(task)
     if (since !== undefined && since < now) {
-      this.#plan(this.#next(since))
+      this.#plan(task, this.#next(task, since))
       return
     }
     // Set back by up to an hour, the wall clock comes a second time by what has fired.
-    this.#plan(this.#next(this.#options.schedule.wall && this.#rung - now <= SET_BACK ? Math.max(now, this.#rung) : now))
+    const { rung = -Infinity } = task.past ?? {}
+    this.#plan(task, this.#next(task, rung - now <= SET_BACK ? Math.max(now, rung) : now))
   }
 
   /** Ticks no more; what is put off is called off. */
-  stop (): void {
-    this.#life++
-    if (this.set) this.#clock.cancel(this)
-    if (this.#delayed === undefined) return
-    for (const timer of this.#delayed.values()) timer.cancel()
-    this.#delayed = undefined
+  stop (task: Ticking): void {
+    task.scheduleClock.cancel(task)
+    const { past } = task
+    if (past === undefined) return
+    past.life++
+    for (const timer of past.delayed.values()) timer.cancel()
+    past.delayed.clear()
   }
 
-  /** The next due time that is not excluded; undefined where none is found within reach. */
-  get nextAt (): Date | undefined {
-    const [put] = this.#delayed?.keys() ?? []
-    if (put !== undefined) return this.#date(put)
-    const from = this.due
-    if (this.#sought?.from !== from) this.#sought = { from, found: this.#search(from, 1)[0] }
-    return this.#sought.found === undefined ? undefined : [this.#date(this.#sought.found)].find(isValid)
+  /** The next due time that is not excluded; undefined where none is found within reach, or it does not tick. */
+  nextAt (task: Ticking): Date | undefined {
+    const from = task.scheduleClock.dueOf(task)
+    if (from === undefined || this.options.exclude === undefined) return this.next(task, 1)[0]
+    const past = pastOf(task)
+    if (past.delayed.size > 0) return this.next(task, 1)[0]
+    const sought = past.sought?.from === from ? past.sought : { from, found: this.#search(task, from, 1) }
+    past.sought = sought
+    return this.#dates(task, sought.found)[0]
   }
 
-  /** The next `count` due times that are not excluded; fewer where they are not found within reach. */
-  next (count: number): Date[] {
-    const put = [...this.#delayed?.keys() ?? []].slice(0, count)
-    const dues = this.#search(this.due, count - put.length)
-    return [...put, ...dues].map(due => this.#date(due)).filter(isValid)
+  /** The next `count` due times that are not excluded; fewer where they are not found within reach, none where it does not tick. */
+  next (task: Ticking, count: number): Date[] {
+    const from = task.scheduleClock.dueOf(task)
+    if (from === undefined) return []
+    const put = [...task.past?.delayed.keys() ?? []].slice(0, count)
+    const dues = this.#search(task, from, count - put.length)
+    return this.#dates(task, [...put, ...dues])
   }
 
-  /** The clock's to call. */
-  ring (now: number): void {
-    this.#rung = now
-    const { due } = this
-    const following = this.#next(due)
+  /** The alarm of a task has rung. */
+  ring (task: Ticking, now: number, due: number): void {
+    const { schedule, jitter } = this.options
+    if (schedule.wall) pastOf(task).rung = now
+    const following = this.#next(task, due)
     const alone = following > now
-    const next = alone ? following : this.#next(now)
-    this.#plan(next)
-    const putOff = due + (this.#options.jitter > 0 ? Math.random() * this.#options.jitter : 0) - now
-    if (putOff < -LATE) this.#missed(due, next)
-    else if (alone) this.#due(due, 0, putOff)
-    else this.#gather(due, next, (dues, count) => { this.#due(dues[0], count - 1, putOff) })
+    const next = alone ? following : this.#next(task, now)
+    this.#plan(task, next)
+    const putOff = due + (jitter > 0 ? Math.random() * jitter : 0) - now
+    if (putOff < -LATE) this.#missed(task, due, next)
+    else if (alone) this.#due(task, due, 0, putOff)
+    else this.#gather(task, due, next, (dues, count) => { this.#due(task, dues[0], count - 1, putOff) })
   }
 
-  /** The clock's to call. */
-  setBack (): void {
-    this.#rung = -Infinity
-    this.#plan(this.#next(this.#now()))
+  /** The wall clock was set back by more than an hour. */
+  setBack (task: Ticking): void {
+    if (task.past !== undefined) task.past.rung = -Infinity
+    this.#plan(task, this.#next(task, this.#now(task)))
   }
 
-  #search (from: number, count: number): number[] {
+  #search (task: Ticking, from: number, count: number): number[] {
     const dues: number[] = []
     if (count === 0) return dues
     let due = from
-    for (let looks = this.#options.schedule.looks; looks > 0; looks--) {
+    for (let looks = this.options.schedule.looks; looks > 0; looks--) {
       // Not a step further than was asked for: it would cost, and move the shared pattern's memory away from now.
-      if (!this.#isOut(due) && dues.push(due) === count) break
-      due = this.#next(due)
+      if (!this.#isOut(task, due) && dues.push(due) === count) break
+      due = this.#next(task, due)
     }
     return dues
   }
 
-  #next (time: number): number { return this.#options.schedule.next(time, this.#origin) }
+  #next (task: Ticking, time: number): number { return this.options.schedule.next(time, task.origin) }
 
-  #previous (time: number): number | undefined { return this.#options.schedule.previous(time, this.#origin) }
+  #previous (task: Ticking, time: number): number | undefined { return this.options.schedule.previous(time, task.origin) }
 
-  #now (): number {
-    return this.#options.schedule.wall ? this.#clock.wall() : this.#clock.now()
+  #now ({ scheduleClock }: Ticking): number {
+    return this.options.schedule.wall ? scheduleClock.wall() : scheduleClock.now()
   }
 
-  #plan (due: number): void {
-    if (this.#options.schedule.wall) this.#clock.setWall(this, due)
-    else this.#clock.set(this, due)
+  #plan (task: Ticking, due: number): void {
+    if (this.options.schedule.wall) task.scheduleClock.setWall(task, due)
+    else task.scheduleClock.set(task, due)
   }
 
   /** A tick, which fires in `putOff` milliseconds, or at once. */
-  #due (due: number | undefined, missed: number, putOff: number): void {
-    if (due === undefined || !this.#admit(due)) return
+  #due (task: Ticking, due: number | undefined, missed: number, putOff: number): void {
+    if (due === undefined || !this.#admit(task, due)) return
     if (putOff <= 0) {
-      this.#listener.tick(this.#date(due), missed)
+      task.tick(this.#date(task, due), missed)
       return
     }
-    const at = this.#clock.now() + putOff
-    this.#delayed ??= new Map()
-    this.#delayed.set(due, this.#clock.after(putOff, () => {
-      this.#delayed?.delete(due)
-      const late = this.#clock.now() - at > LATE
-      if (late && this.#options.misfire === 'skip') return
+    const { scheduleClock } = task
+    const { misfire } = this.options
+    const past = pastOf(task)
+    const at = scheduleClock.now() + putOff
+    past.delayed.set(due, scheduleClock.after(putOff, () => {
+      past.delayed.delete(due)
+      const late = scheduleClock.now() - at > LATE
+      if (late && misfire === 'skip') return
       // The tick after it was missed as well: one run stands for them all.
-      if (late && this.#options.misfire === 'once' && this.set && this.due <= this.#now()) this.#carried += missed + 1
-      else this.#listener.tick(this.#date(due), missed)
+      if (late && misfire === 'once' && Number(scheduleClock.dueOf(task)) <= this.#now(task)) past.carried += missed + 1
+      else task.tick(this.#date(task, due), missed)
     }))
   }
 
-  #missed (oldest: number, next: number): void {
-    switch (this.#options.misfire) {
+  #missed (task: Ticking, oldest: number, next: number): void {
+    switch (this.options.misfire) {
       case 'skip':
         return
       case 'once':
-        this.#gather(oldest, next, (dues, count) => {
-          this.#due(dues[0], Math.min(count - 1 + this.#carried, COUNTED), 0)
-          this.#carried = 0
+        this.#gather(task, oldest, next, (dues, count) => {
+          const { carried = 0 } = task.past ?? {}
+          this.#due(task, dues[0], Math.min(count - 1 + carried, COUNTED), 0)
+          if (task.past !== undefined) task.past.carried = 0
         })
         return
       case 'all':
-        this.#gather(oldest, next, dues => {
-          this.#listener.catchUp(dues.reverse().filter(due => this.#admit(due)).map(due => this.#date(due)))
+        this.#gather(task, oldest, next, dues => {
+          task.catchUp(dues.reverse().filter(due => this.#admit(task, due)).map(due => this.#date(task, due)))
         })
     }
   }
 
   /** Finds the ticks from `oldest` up to `next`, less the excluded: the last ones, latest first, and how many there are. */
-  #gather (oldest: number, next: number, done: (dues: number[], count: number) => void): void {
-    const life = this.#life
+  #gather (task: Ticking, oldest: number, next: number, done: (dues: number[], count: number) => void): void {
+    const past = pastOf(task)
+    const { life } = past
     const dues: number[] = []
     let count = 0
     let looks = 0
-    let due = this.#previous(next)
+    let due = this.#previous(task, next)
     const look = (): void => {
-      if (life !== this.#life) return
+      // Stopped meanwhile; or the application closes, which takes back all alarms at once.
+      if (life !== past.life || task.scheduleClock.dueOf(task) === undefined) return
       do {
         if (due === undefined || due < oldest || count > COUNTED || looks === LOOKS) {
           done(dues, count)
           return
         }
-        if (!this.#isOut(due)) {
+        if (!this.#isOut(task, due)) {
           count++
           if (dues.length < RUN) dues.push(due)
         }
-        due = this.#previous(due)
+        due = this.#previous(task, due)
       } while (++looks % SLICE > 0)
       soon(look)
     }
@@ -214,32 +225,38 @@ export class Ticker implements Alarm {
   }
 
   /** Whether a tick fires; tells of one that does not. */
-  #admit (due: number): boolean {
-    const dueAt = this.#date(due)
+  #admit (task: Ticking, due: number): boolean {
+    const { exclude } = this.options
+    const dueAt = this.#date(task, due)
     try {
-      if (this.#options.exclude === undefined || !this.#options.exclude(dueAt)) return true
-      this.#listener.excluded(dueAt)
+      if (exclude === undefined || !exclude(dueAt)) return true
+      task.excluded(dueAt)
     } catch (error) {
-      this.#listener.excludeFailed(dueAt, error)
+      task.excludeFailed(dueAt, error)
     }
     return false
   }
 
   /** Whether a tick will be left out, for all one can tell: one on which `exclude` throws still makes a failed run. */
-  #isOut (due: number): boolean {
+  #isOut (task: Ticking, due: number): boolean {
     try {
-      return Boolean(this.#options.exclude?.(this.#date(due)))
+      return Boolean(this.options.exclude?.(this.#date(task, due)))
     } catch {
       return false
     }
   }
 
-  #date (due: number): Date {
-    return new Date(this.#options.schedule.wall ? due : Math.round(this.#clock.wall() - this.#clock.now() + due))
+  /** Those that a Date can hold: a due time may lie beyond, in the year 275760. */
+  #dates (task: Ticking, dues: number[]): Date[] {
+    return dues.map(due => this.#date(task, due)).filter(date => !Number.isNaN(date.getTime()))
+  }
+
+  #date ({ scheduleClock }: Ticking, due: number): Date {
+    return new Date(this.options.schedule.wall ? due : Math.round(scheduleClock.wall() - scheduleClock.now() + due))
   }
 }
 
-/** A due time may lie beyond what a Date can hold: the year 275760. */
-function isValid (date: Date): boolean {
-  return !Number.isNaN(date.getTime())
+function pastOf (task: Ticking): Past {
+  task.past ??= new Past()
+  return task.past
 }

@@ -41,7 +41,7 @@ class Ticks implements AsyncIterableIterator<void, undefined> {
     this.#grid = new Every(period)
     this.#signal = signal
     this.#due = this.#next(this.#origin)
-    this.#alarm = { due: 0, place: -1, set: false, ring: now => { this.#tick(now) } }
+    this.#alarm = { place: 0, ring: now => { this.#tick(now) } }
   }
 
   [Symbol.asyncIterator] (): this { return this }

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Attempt } from './attempt.ts'
+import type { Clock } from './clock.ts'
 import { errorCodes } from './errors.ts'
 import { skipped, type Reason } from './execution.ts'
 import { IN_A_ROW, OVERDUE, type Condition } from './health.ts'
@@ -7,32 +8,29 @@ import type { TimedOptions } from './options.ts'
 import { report, type RunReport } from './report.ts'
 import type { RunHandle, RunResult, TaskHandler } from './run.ts'
 import type { Surroundings } from './runs.ts'
+import { Standby, type Wanted } from './standby.ts'
+import type { TaskState } from './states.ts'
 import { Task } from './task.ts'
-import { RUN, Ticker, type TickerListener } from './ticker.ts'
+import type { Past, Ticking } from './ticker.ts'
 import { uuid } from './uuid.ts'
-
-/** A run that is wanted: by a tick, or by `trigger`. */
-export interface Wanted {
-  dueAt: Date
-  missed: number
-  /** Of a trigger, or of a run that a store has handed over: who waits for its end. */
-  handle?: { id: string, settle: (result: RunResult) => void }
-}
 
 /**
  * A task that runs when its schedule says so.
  *
  * A tick becomes a run, unless one is active: then `overlap` decides. A run that is active is never touched by a tick. Under
  * `wait`, one more run stands by until it ends. Ticks that are caught up (`misfire: 'all'`) queue behind it, and no overlap skips them.
+ *
+ * There may be ten thousand of them, of which few do anything at a time: what only those need is made when they need it.
  */
-export class TimedTask extends Task implements TickerListener {
+export class TimedTask extends Task implements Ticking {
   declare readonly options: TimedOptions
   readonly #handler: TaskHandler
-  protected ticker: Ticker | undefined
-  #pending: Wanted | undefined
-  #backlog: Date[] | undefined
-  /** How many ticks have been skipped behind the run that is active. */
-  #skips = 0
+  /** From when its ticks are counted; undefined while it is not started. */
+  #origin: number | undefined
+  #standby: Standby | undefined
+  // The clock's and the ticker's to write.
+  place = 0
+  past: Past | undefined
 
   constructor (name: string, owner: FastifyInstance, options: TimedOptions, handler: TaskHandler, surroundings: Surroundings) {
     super(name, owner, options, surroundings)
@@ -41,11 +39,23 @@ export class TimedTask extends Task implements TickerListener {
 
   get kind (): 'timed' { return 'timed' }
 
-  override get nextRunAt (): Date | undefined { return this.state === 'paused' ? undefined : this.ticker?.nextAt }
+  /** One that does nothing has nothing to end: when the application closes it is stopped at once, and nobody has to tell it. */
+  override get state (): TaskState {
+    const state = super.state
+    return this.surroundings.phase === 'closing' && (state === 'idle' || state === 'paused') && this.resting ? 'stopped' : state
+  }
+
+  override get resting (): boolean { return !this.active }
+
+  get scheduleClock (): Clock { return this.surroundings.scheduleClock }
+
+  get origin (): number { return this.#origin as number }
+
+  override get nextRunAt (): Date | undefined { return this.options.ticker.nextAt(this) }
 
   override nextRuns (count: number): Date[] {
-    const checked = super.nextRuns(count)
-    return this.ticker === undefined || this.state === 'paused' ? checked : this.ticker.next(count)
+    super.nextRuns(count)
+    return this.options.ticker.next(this, count)
   }
 
   override trigger (): RunHandle {
@@ -61,7 +71,7 @@ export class TimedTask extends Task implements TickerListener {
       if (this.surroundings.closing) return
       if (!this.enterPaused(starting)) return
       this.tickOff()
-      this.#drop()
+      this.#standby?.dropTicks()
     })
   }
 
@@ -69,23 +79,34 @@ export class TimedTask extends Task implements TickerListener {
     return this.ask('resume', async () => {
       if (this.state !== 'paused' || this.surroundings.closing) return
       this.enter(this.active ? 'running' : 'idle')
-      if (this.ticker !== undefined) this.tickOn(this.ticker, true)
+      if (this.live) this.tickOn(true)
       else if (this.resumable) await this.begin()
       this.resumable = false
     })
   }
 
   override async cancel (runId: string): Promise<void> {
-    const { handle } = this.#pending ?? {}
-    if (handle === undefined || handle.id !== runId) await super.cancel(runId)
-    else this.#dropPending(new errorCodes.FST_BG_CANCELLED(this.name, 'the run was cancelled'))
+    const waiting = this.#standby?.callOff(runId)
+    if (waiting === undefined) await super.cancel(runId)
+    else this.calledOff(waiting, new errorCodes.FST_BG_CANCELLED(this.name, 'the run was cancelled'))
   }
 
   override shutDown (reason: Reason, grace: number): void {
     this.tickOff()
-    this.ticker = undefined
-    this.#drop(reason)
+    this.#origin = undefined
+    this.past = undefined
+    this.#standby?.dropTicks()
+    const waiting = this.#standby?.callOff()
+    if (waiting !== undefined) this.calledOff(waiting, reason)
     super.shutDown(reason, grace)
+  }
+
+  ring (now: number, due: number): void {
+    this.options.ticker.ring(this, now, due)
+  }
+
+  setBack (): void {
+    this.options.ticker.setBack(this)
   }
 
   tick (dueAt: Date, missed: number): void {
@@ -99,8 +120,8 @@ export class TimedTask extends Task implements TickerListener {
         if (this.live && this.state !== 'paused') this.run({ dueAt, missed: 0 }, false)
       }
     } else {
-      this.#backlog = [...this.#backlog ?? [], ...dueAts].slice(-RUN)
-      if (!this.active) this.#runNext()
+      this.standby.catchUp(dueAts)
+      if (!this.active) this.runNext()
     }
   }
 
@@ -113,9 +134,14 @@ export class TimedTask extends Task implements TickerListener {
     this.run({ dueAt, missed: 0 }, false, () => { throw error }, { timeout: undefined, retry: undefined })
   }
 
+  override runEnded (): void {
+    if (this.resting) this.surroundings.up.delete(this)
+    super.runEnded()
+  }
+
   protected override * conditions (): Iterable<Condition> {
-    if (this.#skips >= IN_A_ROW) yield { status: 'failing', reason: `${this.#skips} ticks were skipped behind run ${this.runs.oldest?.attempt.id}` }
-    const waiting = this.#backlog?.[0] ?? this.#pending?.dueAt
+    const { skips = 0, dueAt: waiting }: Partial<Standby> = this.#standby ?? {}
+    if (skips >= IN_A_ROW) yield { status: 'failing', reason: `${skips} ticks were skipped behind run ${this.runs.oldest?.attempt.id}` }
     if (waiting !== undefined && this.surroundings.clock.wall() - waiting.getTime() > OVERDUE) {
       yield { status: 'failing', reason: `the tick of ${waiting.toISOString()} has not run` }
     }
@@ -125,26 +151,36 @@ export class TimedTask extends Task implements TickerListener {
   /** `overlap` sees to runs that are active, such as a triggered one. */
   protected override get exclusive (): boolean { return false }
 
-  protected get live (): boolean { return this.ticker !== undefined }
+  protected get live (): boolean { return this.#origin !== undefined }
 
   protected async begin (): Promise<void> {
-    const { scheduleClock: clock } = this.surroundings
-    this.ticker = new Ticker(clock, this.options, this)
+    const { scheduleClock: clock, options: { immediate, ticker: { options: { exclude } } } } = this
+    this.#origin = clock.now()
     // A run that was triggered before may be active.
     const state = this.active ? 'running' : 'idle'
     if (this.state !== state) this.enter(state)
-    this.tickOn(this.ticker, false)
-    if (this.options.exclude !== undefined && this.ticker.nextAt === undefined) report.allExcluded(this.log, this.name)
-    if (this.options.immediate) this.want({ dueAt: new Date(clock.wall()), missed: 0 }, true)
+    this.tickOn(false)
+    if (exclude !== undefined && this.nextRunAt === undefined) report.allExcluded(this.log, this.name)
+    if (immediate) this.want({ dueAt: new Date(clock.wall()), missed: 0 }, true)
+  }
+
+  protected get standby (): Standby {
+    this.#standby ??= new Standby()
+    return this.#standby
   }
 
   /** Ticks from now on. */
-  protected tickOn (ticker: Ticker, _resumed: boolean): void {
-    ticker.start()
+  protected tickOn (_resumed: boolean): void {
+    this.options.ticker.start(this)
+  }
+
+  /** Ticks as if it had stood still since. */
+  protected tickSince (since: number | undefined): void {
+    this.options.ticker.start(this, since)
   }
 
   protected tickOff (): void {
-    this.ticker?.stop()
+    this.options.ticker.stop(this)
   }
 
   protected async finish (): Promise<undefined> {}
@@ -152,16 +188,16 @@ export class TimedTask extends Task implements TickerListener {
   protected want (wanted: Wanted, later: boolean): void {
     const { overlap } = this.options
     if (!this.active || overlap === 'allow') this.run(wanted, later)
-    else if (overlap === 'wait' && this.#pending === undefined) this.#pending = wanted
-    else this.skipTick(wanted)
+    else if (overlap !== 'wait' || !this.standby.takes(wanted)) this.skipTick(wanted)
   }
 
   protected run ({ dueAt, missed, handle }: Wanted, later: boolean, handler = this.#handler, { timeout, retry }: Pick<TimedOptions, 'timeout' | 'retry'> = this.options): void {
     if (this.state === 'idle' || this.state === 'backoff') this.enter('running')
+    this.surroundings.up.add(this)
     this.runs.launch({
       handler,
       settled: (attempt, result) => {
-        this.#settled(attempt, result)
+        this.settled(attempt, result)
         handle?.settle(result)
       },
       dueAt,
@@ -179,20 +215,19 @@ export class TimedTask extends Task implements TickerListener {
     })
   }
 
-  #settled (attempt: Attempt, result: RunResult): void {
+  protected settled (attempt: Attempt, result: RunResult): void {
     if (result.outcome === 'failed') this.surroundings.giveUp(this, attempt, result)
-    else this.#lineOf(attempt, result)(this.log, this.name, attempt, result)
+    else this.lineOf(attempt, result)(this.log, this.name, attempt, result)
     if (this.active) return
-    this.#skips = 0
+    if (this.#standby !== undefined) this.#standby.skips = 0
     if (this.state === 'running' || this.state === 'backoff') this.enter('idle')
-    this.#runNext()
+    this.runNext()
   }
 
-  #runNext (): void {
-    const dueAt = this.#backlog?.shift()
-    const wanted = dueAt === undefined ? this.#pending : { dueAt, missed: 0 }
-    if (wanted === this.#pending) this.#pending = undefined
-    if (wanted !== undefined) this.run(wanted, false)
+  protected runNext (): void {
+    const next = this.#standby?.next()
+    if (next !== undefined) this.run(next, false)
+    else this.#standby = undefined
   }
 
   protected skipTick ({ dueAt, handle }: Wanted): void {
@@ -204,31 +239,20 @@ export class TimedTask extends Task implements TickerListener {
 
   /** A tick is skipped behind the run that is active. */
   protected countSkip (dueAt: Date): void {
-    this.#skips++
+    const skips = ++this.standby.skips
     // The third, the sixth, the twelfth: a run that hangs is said, and does not fill the log.
-    const loud = this.#skips % 3 === 0 && Number.isInteger(Math.log2(this.#skips / 3))
-    report.tickSkipped(this.log, loud, this.name, dueAt, this.#skips, this.runs.oldest?.attempt.id)
+    const loud = skips % 3 === 0 && Number.isInteger(Math.log2(skips / 3))
+    report.tickSkipped(this.log, loud, this.name, dueAt, skips, this.runs.oldest?.attempt.id)
   }
 
-  /** Forgets what stands by: without a reason, only what ticks have asked for. */
-  #drop (reason?: Reason): void {
-    this.#backlog = undefined
-    this.#dropPending(reason)
+  /** A run that was triggered, or handed over, and has not begun: it never will. */
+  protected calledOff ({ dueAt, handle }: Required<Wanted>, reason: Reason): void {
+    const result: RunResult = { ...skipped, outcome: 'cancelled', error: reason }
+    this.runs.record(handle.id, result, this.surroundings.clock.wall(), dueAt)
+    handle.settle(result)
   }
 
-  #dropPending (reason: Reason | undefined): void {
-    if (this.#pending === undefined) return
-    const { dueAt, handle } = this.#pending
-    if (handle !== undefined) {
-      if (reason === undefined) return
-      const result: RunResult = { ...skipped, outcome: 'cancelled', error: reason }
-      this.runs.record(handle.id, result, this.surroundings.clock.wall(), dueAt)
-      handle.settle(result)
-    }
-    this.#pending = undefined
-  }
-
-  #lineOf (attempt: Attempt, { outcome }: RunResult): RunReport {
+  protected lineOf (attempt: Attempt, { outcome }: RunResult): RunReport {
     if (outcome === 'succeeded') return report.runSucceeded
     return attempt.begun && this.surroundings.closing ? report.runCutShort : report.runCancelled
   }

@@ -18,7 +18,7 @@ function fake (t: Test): FakeTimers.Clock {
 }
 
 function alarm (ring: (now: number) => void, setBack?: () => void): Alarm {
-  return { due: 0, place: -1, set: false, ring, ...(setBack !== undefined && { setBack }) }
+  return { place: 0, ring, ...(setBack !== undefined && { setBack }) }
 }
 
 t.test('a heap gives its entries in order, whatever was pushed and removed', async t => {
@@ -28,44 +28,45 @@ t.test('a heap gives its entries in order, whatever was pushed and removed', asy
     return seed % below
   }
   const heap = new Heap<Entry>()
-  const entries: Entry[] = Array.from({ length: 500 }, () => ({ due: 0, place: -1, set: false }))
-  const inside = new Set<Entry>()
+  const entries: Entry[] = Array.from({ length: 500 }, () => ({ place: random(10) }))
+  const inside = new Map<Entry, number>()
+  const set = (entry: Entry): void => {
+    const due = random(200)
+    inside.set(entry, due)
+    heap.set(entry, due)
+  }
   for (let step = 0; step < 5_000; step++) {
     const entry = entries[random(entries.length)] as Entry
-    if (inside.delete(entry)) {
-      heap.cancel(entry)
-    } else {
-      inside.add(entry)
-      heap.set(entry, random(200))
-    }
-    if (random(3) === 0) heap.set([...inside][random(inside.size)] as Entry, random(200))
-    if (heap.size !== inside.size || heap.top?.due !== Math.min(...[...inside].map(({ due }) => due))) t.fail(`lost one at step ${step}`)
+    if (inside.delete(entry)) heap.remove(entry)
+    else set(entry)
+    if (inside.size > 0 && random(3) === 0) set([...inside.keys()][random(inside.size)] as Entry)
+    if (heap.size !== inside.size || heap.topDue !== Math.min(...inside.values())) t.fail(`lost one at step ${step}`)
+    if (entries.some(entry => heap.dueOf(entry) !== inside.get(entry))) t.fail(`took one for another at step ${step}`)
   }
   const outside = entries.find(entry => !inside.has(entry)) as Entry
-  heap.cancel(outside)
-  t.equal(heap.size, inside.size, 'to cancel what is not set changes nothing')
-  t.same(new Set(heap.values()), inside)
+  heap.remove(outside)
+  t.equal(heap.size, inside.size, 'to take out what is not in it changes nothing')
+  t.same(new Set(heap.values()), new Set(inside.keys()))
   const dues: number[] = []
-  for (let top = heap.top; top !== undefined; top = heap.top) {
-    dues.push(top.due)
-    heap.pop()
+  for (let { top, topDue } = heap; top !== undefined; { top, topDue } = heap) {
+    dues.push(topDue)
+    heap.remove(top)
   }
-  heap.pop()
-  t.equal(heap.size, 0)
+  t.equal(heap.topDue, Infinity)
   t.same(dues, [...dues].sort((a, b) => a - b))
   t.equal(dues.length, inside.size)
 })
 
-t.test('a heap lets go of what was cancelled long before it is due, such as the time limits of runs that have ended', async t => {
+t.test('a heap that was cleared has forgotten its entries, and takes them anew', async t => {
   const heap = new Heap<Entry>()
-  const entry = (): Entry => ({ due: 0, place: -1, set: false })
-  heap.set(entry(), 1)
-  const limits = Array.from({ length: 1_000 }, entry)
-  for (const limit of limits) {
-    heap.set(limit, 3_600_000)
-    heap.cancel(limit)
-  }
-  t.ok(limits.filter(limit => heap.has(limit)).length <= 2)
+  const [one, two] = [{ place: 0 }, { place: 0 }]
+  heap.set(one, 2)
+  heap.set(two, 1)
+  heap.clear()
+  t.same([heap.size, heap.top, heap.has(one), heap.dueOf(two)], [0, undefined, false, undefined])
+  heap.set(one, 3)
+  heap.remove(two)
+  t.same([heap.size, heap.topDue, heap.has(two)], [1, 3, false])
 })
 
 t.test('a timer of any length comes when it is due, and not before', async t => {

@@ -857,6 +857,28 @@ t.test('a timed task that is closed before its first tick never runs', async t =
   t.same(lines.filter(({ task }) => task !== undefined), [], 'there is nothing to say')
 })
 
+t.test('as soon as the app closes, one that does nothing is stopped, and due no more', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const work = worker(true)
+  const tasks = Object.fromEntries(['idle', 'jitter', 'paused'].map(name => [name, app.addBackgroundTask(name, { every: '1s', jitter: name === 'jitter' ? '1h' : 0 }, work.handler)]))
+  const seen: unknown[] = []
+  const look = (): void => { seen.push(Object.values(tasks).map(({ name, state, nextRunAt, nextRuns }) => [name, state, nextRunAt, nextRuns.call(tasks[name], 2)])) }
+  app.addHook('preClose', async () => { look() })
+  app.addHook('onClose', async () => { look() })
+  await app.ready()
+  await tasks.paused?.pause()
+  await tasks.idle?.pause()
+  // One tick of the other is put off by its jitter.
+  await clock.tickAsync(1_000)
+  await tasks.idle?.resume()
+  await app.close()
+  look()
+  const stopped = Object.keys(tasks).map(name => [name, 'stopped', undefined, []])
+  t.same(seen, [stopped, stopped, stopped])
+  t.equal(clock.countTimers(), 0)
+})
+
 t.test('an immediate run whose app closes before it has begun never begins', async t => {
   fake(t)
   const { app } = await build(t, { autostart: false })

@@ -216,9 +216,7 @@ class MemoryQueue implements StoreQueue {
   #delay (entry: Entry, delay: number, runAt: number | undefined): void {
     const { clock } = this.#options
     const alarm: Alarm = {
-      due: 0,
-      place: -1,
-      set: false,
+      place: 0,
       ring: () => {
         this.#unfinished.delayed.delete(entry)
         this.#await(entry)
