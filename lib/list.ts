@@ -19,9 +19,9 @@ export class List<L extends Linked> {
 
   get size (): number { return this.#size }
 
-  /** Puts it behind all others; or, with `ahead`, before them. */
-  add (one: L, ahead = false): void {
-    const [previous, next] = ahead ? [undefined, this.#head] : [this.#tail, undefined]
+  /** Puts it behind all others; or, with `next`, right before that one. */
+  add (one: L, next?: L): void {
+    const previous = next === undefined ? this.#tail : next.previous
     one.previous = previous
     one.next = next
     if (previous === undefined) this.#head = one

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifySchemaCompiler } from 'fastify'
 import { invalid, show } from './check.ts'
 import { cloneOf, copyOf } from './copy.ts'
 import { errorCodes } from './errors.ts'
-import { toError } from './report.ts'
+import { messageOf, toError } from './report.ts'
 import type { Stored } from './store.ts'
 
 /** What a validator compiler makes of a schema: Fastify's own protocol. */
@@ -35,7 +35,7 @@ export class Payloads {
     try {
       this.#validate = compile(this.#owner, this.#schema, this.#name)
     } catch (error) {
-      throw invalid(`Background queue "${this.#name}": the schema of the payload cannot be compiled: ${toError(error).message}.`, { cause: error })
+      throw invalid(`Background queue "${this.#name}": the schema of the payload cannot be compiled: ${messageOf(error)}.`, { cause: error })
     }
     if (typeof this.#validate !== 'function') {
       this.#validate = undefined
@@ -81,7 +81,7 @@ export class Payloads {
       json = JSON.stringify(payload)
       lost = typeof payload === 'object' ? lostIn(payload, 'payload') : json === undefined ? show(payload) : undefined
     } catch (error) {
-      throw this.#refused(`cannot be written as JSON: ${firstLine(toError(error).message)}. Pass plain data`, { cause: error })
+      throw this.#refused(`cannot be written as JSON: ${firstLine(messageOf(error))}. Pass plain data`, { cause: error })
     }
     if (json === undefined || lost !== undefined) throw this.#refused(`cannot be written as JSON: it would lose ${lost ?? 'all of it'}. Pass plain data`)
     // No character takes more than three bytes: most need not be counted.
@@ -145,10 +145,14 @@ function serverOptions (owner: FastifyInstance): ServerOptions {
   return { ajv: { customOptions: {}, plugins: [] } }
 }
 
+/** What JSON makes an empty object of: a promise that nobody has awaited, an error. */
+const opaque = [Map, Set, WeakMap, WeakSet, Promise, Error, RegExp]
+
 /** The first thing in a value that JSON would leave out without a word. What has a `toJSON` speaks for itself. */
 function lostIn (value: object | null, path: string): string | undefined {
   if (value === null || typeof (value as { toJSON?: unknown }).toJSON === 'function') return undefined
-  if (value instanceof Map || value instanceof Set) return `${path}, which is a ${value.constructor.name}`
+  const kind = opaque.find(one => value instanceof one)
+  if (kind !== undefined) return `${path}, which is ${/^[AE]/.test(kind.name) ? 'an' : 'a'} ${kind.name}`
   // Not Object.keys, which makes an array for each object of each payload.
   for (const key in value) {
     const one = (value as Record<string, unknown>)[key]

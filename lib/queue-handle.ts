@@ -115,9 +115,9 @@ export interface BackgroundQueue<Payload = unknown> extends BackgroundTask {
   counts (): Promise<Counts>
   /** The runs in a state. Rejects with `FST_BG_INVALID_OPTION`. */
   list (options: ListOptions): Promise<RunPage>
-  /** Gives a failed run one more attempt; its attempt number goes on. Rejects with `FST_BG_NOT_FOUND`. */
+  /** Makes a failed run wait again; its attempt number goes on, and so do the retries it has left. Rejects with `FST_BG_NOT_FOUND`. */
   retry (runId: string): Promise<void>
-  /** Gives all failed runs one more attempt. Resolves to how many there were. */
+  /** Makes all failed runs wait again. Resolves to how many there were. */
   retryFailed (): Promise<number>
   /** Takes a waiting or delayed run out, or aborts an active one with `FST_BG_CANCELLED` and resolves when it has ended. Rejects with `FST_BG_NOT_FOUND`. */
   cancel (runId: string): Promise<void>

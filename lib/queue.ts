@@ -207,7 +207,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     if (this.#over && !this.#store.durable && isFinal(settlement)) this.runs.cancelled--
     const { closing } = this.surroundings
     if (settlement.outcome === 'succeeded') report.runSucceeded(this.log, this.name, attempt, result)
-    else if (settlement.outcome !== 'failed') (closing ? report.runCutShort : report.runCancelled)(this.log, this.name, attempt, result)
+    else if (settlement.outcome !== 'failed') (closing && settlement.outcome === 'interrupted' ? report.runCutShort : report.runCancelled)(this.log, this.name, attempt, result)
     else if (settlement.retryIn !== undefined && closing && !this.#store.durable) report.notRetried(this.log, this.name, attempt, result)
     else if (settlement.retryIn !== undefined) report.retried(this.log, this.name, attempt, result, settlement.retryIn)
     else this.surroundings.giveUp(this, attempt, result)

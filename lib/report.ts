@@ -108,9 +108,22 @@ export function toError (thrown: unknown): Error {
 
 /** What is kept of whatever was thrown. */
 export function storedError (thrown: unknown): StoredError {
-  const error = copyOf(toError(thrown)) as Error
-  const { code } = Object(thrown) as { code?: unknown }
-  return { name: error.name, message: error.message, code: typeof code === 'string' ? code : undefined, stack: error.stack }
+  const { name, message, stack } = copyOf(toError(thrown))
+  return { name, message, code: codeOf(thrown), stack }
+}
+
+/** What whatever was thrown says. */
+export function messageOf (thrown: unknown): string {
+  return copyOf(toError(thrown)).message
+}
+
+function codeOf (thrown: unknown): string | undefined {
+  try {
+    const { code } = Object(thrown) as { code?: unknown }
+    return typeof code === 'string' ? code : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function ofRun (level: Level, message: string): RunReport {
@@ -144,12 +157,12 @@ function write (log: FastifyBaseLogger, level: Level, line: object, message: str
     log[level](fields, message)
   } catch {
     // pino's serialiser marks the error that it serialises, and throws on one that is frozen: log a copy.
-    try { log[level]({ ...fields, err: copyOf(fields.err) }, message) } catch {}
+    try { log[level](fields.err === undefined ? fields : { ...fields, err: copyOf(fields.err) }, message) } catch {}
   }
 }
 
-function copyOf (error: Error | undefined): Error | undefined {
-  if (error === undefined) return undefined
+/** With what can be read of it: each may throw. */
+function copyOf (error: Error): Error {
   const read = (key: 'message' | 'name' | 'stack'): string => {
     try { return String(error[key]) } catch { return `(its ${key} throws)` }
   }

@@ -307,7 +307,8 @@ export class Runtime implements Surroundings {
     await this.#endAll([...this.#leaving, ...this.#late])
     await this.endBackgrounds()
     for (const store of this.stores.values()) {
-      await this.deadline.until(store.stop().catch(error => { this.#errors.push(toError(error)) }))
+      // Async, so that one that throws at once, or returns nothing, does not stop the stopping.
+      await this.deadline.until((async () => { await store.stop() })().catch(error => { this.#errors.push(toError(error)) }))
     }
     this.#closed = true
     this.deadline.clear()

@@ -184,9 +184,9 @@ export interface StoreQueue {
   counts (): Promise<Counts>
   /** Runs in a state, from the `offset`th on. Those that wait stand in the order in which they will run; those that ended, the newest first. */
   list (state: ListedState, offset: number, limit: number): Promise<QueuedRun[]>
-  /** Makes a failed run wait again, for one more attempt. */
+  /** Makes a failed run wait again; its attempt number goes on. */
   retry (id: string): Promise<boolean>
-  /** Makes all failed runs wait again, for one more attempt, but for those whose key is taken. Resolves to how many it did. */
+  /** Makes all failed runs wait again, but for those whose key is taken. Resolves to how many it did. */
   retryFailed (): Promise<number>
   /**
    * Takes a run out that waits or is delayed; has the worker that runs it abort, wherever that is, and resolves when it has ended. Resolves to which

@@ -3,7 +3,7 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import backgroundTasks, {
-  GiveUp, type BackgroundQueue, type BackgroundTasksOptions, type ListedState, type QueuedRun, type QueueOptions, type Store
+  GiveUp, type BackgroundQueue, type BackgroundTasksOptions, type ListedState, type QueuedRun, type QueueOptions, type Run, type Store
 } from '../lib/index.ts'
 import { aborted, capture, logged, rejection, type Line } from './helper.ts'
 import { held, list, until, type Handler } from './queues.ts'
@@ -95,6 +95,32 @@ export function conformance (t: Test, makeStore: MakeStore, { durable }: Capabil
     hand.endAll()
     await queue.drain()
     t.match(lines.filter(({ msg }) => msg === 'run succeeded'), [{ run: one.id, attempt: 1 }, { run: two.id, attempt: 1 }])
+  })
+
+  holds('whatever a handler throws, even what cannot be looked at, its run has failed, and the next one runs', async (t, name, open) => {
+    const { app } = await open()
+    const odd: Array<() => unknown> = [
+      () => undefined,
+      () => Symbol('odd'),
+      () => Object.freeze(new Error('odd')),
+      () => Object.defineProperty(new Error('odd'), 'code', { get () { throw new Error('looked') } }),
+      () => Object.defineProperty(new Error('odd'), 'message', { get () { throw new Error('looked') } }),
+      () => new Proxy({}, { get () { throw new Error('looked') } }),
+      () => {
+        const { proxy, revoke } = Proxy.revocable({}, {})
+        revoke()
+        return proxy
+      }
+    ]
+    const throws = ({ payload }: Run): never => { throw odd[payload as number]?.() }
+    for (const [kind, handler] of Object.entries<Handler>({ throws, rejects: async run => throws(run) })) {
+      const queue = app.addBackgroundQueue(`${name}-${kind}`, handler)
+      await queue.start()
+      for (const i of odd.keys()) await queue.enqueue(i)
+      await queue.drain()
+      t.match(queue.stats, { failed: odd.length, active: 0 }, kind)
+      t.equal((await list(queue, 'failed')).length, odd.length)
+    }
   })
 
   holds('the handler has what every run has', async (t, name, open) => {

@@ -20,15 +20,16 @@ function listOf (names: string): { list: List<Item>, items: Record<string, Item>
 
 const namesOf = (list: List<Item>): string => [...list].map(({ name }) => name).join('')
 
-t.test('it keeps the order of adding, or puts ahead', async t => {
-  const { list } = listOf('abc')
-  list.add(new Item('z'), true)
-  t.equal(namesOf(list), 'zabc')
+t.test('it keeps the order of adding, or puts before another', async t => {
+  const { list, items } = listOf('abc')
+  list.add(new Item('z'), items.a)
+  list.add(new Item('y'), items.b)
+  t.equal(namesOf(list), 'zaybc')
   t.equal(list.first?.name, 'z')
-  t.equal(list.size, 4)
-  const empty = new List<Item>()
-  empty.add(new Item('a'), true)
-  t.equal(namesOf(empty), 'a')
+  t.equal(list.size, 5)
+  list.remove(items.a as Item)
+  list.remove(items.c as Item)
+  t.equal(namesOf(list), 'zyb', 'and knows its neighbours')
 })
 
 t.test('what is taken out, wherever it stands, leaves the others in order, and holds on to none of them', async t => {

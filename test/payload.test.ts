@@ -48,6 +48,10 @@ t.test('a payload that JSON cannot carry, or not whole, is refused, and nothing 
     [[class {}], /it would lose payload\.0, which is a function/],
     [new Map([[1, 2]]), /it would lose payload, which is a Map/],
     [{ deep: { set: new Set([1]) } }, /it would lose payload\.deep\.set, which is a Set/],
+    [Promise.resolve({ to: 'x' }), /it would lose payload, which is a Promise/],
+    [{ cause: new TypeError('x') }, /it would lose payload\.cause, which is an Error/],
+    [{ match: /x/ }, /it would lose payload\.match, which is a RegExp/],
+    [{ get a () { throw Object.assign(new Error(), { message: Symbol('s') }) } }, /cannot be written as JSON: Symbol\(s\)/],
     [{ get a () { throw new Error('a getter') } }, /cannot be written as JSON: a getter/],
     [deep, /cannot be written as JSON: Maximum call stack/]
   ]

@@ -1,5 +1,6 @@
 // How queues close: what may still be enqueued, what is finished, and what is reported as left. What a queue does with a store that
 // outlives the process is shown with one that plays it.
+import assert from 'node:assert'
 import t from 'tap'
 import { errorCodes, type OpenOptions, type Store, type StoreQueue, type StoreWorker } from '../lib/index.ts'
 import { MemoryStore } from '../lib/stores/memory.ts'
@@ -88,6 +89,36 @@ t.test('what is delayed, backs off or waits in a paused or unstarted queue is ca
   t.match(paused.stats, { cancelled: 1 })
   t.match(await delayed.counts(), { waiting: 0, delayed: 0, active: 0 })
 })
+
+t.test('a run that is cancelled by itself while the application closes is not said to be cut short', async t => {
+  const { app, lines } = await build(t)
+  const hand = held()
+  const queue = app.addBackgroundQueue('a', hand.handler)
+  app.addHook('onClose', async () => { await queue.cancel((await hand.call(0)).run.id) })
+  await app.ready()
+  await queue.enqueue(1)
+  await hand.call(0)
+  await app.close()
+  t.match(lines.filter(({ task, level }) => task === 'a' && level !== 'debug'), [])
+  t.match(linesOf(lines, 'debug', /^run cancelled$/), [{ err: { code: 'FST_BG_CANCELLED' } }])
+})
+
+for (const [what, stop, rejects] of [
+  ['throws', () => { throw new Error('of stop') }, true],
+  ['rejects', async () => { throw new Error('of stop') }, true],
+  ['returns nothing', () => {}, false]
+] as const) {
+  t.test(`a store whose stop ${what} stops nothing else from stopping`, async t => {
+    const stopped: string[] = []
+    const other = { open: () => assert.fail(), async stop () { stopped.push('other') } }
+    const { app } = await build(t, { stores: { default: { open: () => assert.fail(), stop: stop as () => Promise<void> }, other } })
+    await app.ready()
+    const closed = app.close()
+    if (rejects) t.equal((await rejection(closed)).message, 'of stop')
+    else await closed
+    t.same(stopped, ['other'])
+  })
+}
 
 t.test('what could only be lost is refused while the application closes, and the rest is not', async t => {
   const { app } = await build(t)

@@ -17,9 +17,18 @@ export class Lanes<L extends Prioritised> {
 
   get first (): L | undefined { return this.#plain.list.first ?? this.#lanes[0]?.list.first }
 
-  /** Puts it behind those of its priority; or, with `ahead`, before them. */
-  add (one: L, ahead = false): void {
-    this.#laneOf(one.priority).list.add(one, ahead)
+  /** Puts it behind those of its priority. */
+  add (one: L): void {
+    this.#laneOf(one.priority).list.add(one)
+    this.#size++
+  }
+
+  /** Puts it before those of its priority, but for the first ones that are `earlier`. */
+  putBack (one: L, earlier: (other: L) => boolean): void {
+    const { list } = this.#laneOf(one.priority)
+    let next = list.first
+    while (next !== undefined && earlier(next)) next = next.next
+    list.add(one, next)
     this.#size++
   }
 

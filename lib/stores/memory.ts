@@ -7,7 +7,7 @@ import type { NewRun, OpenOptions, Settlement, Store, StoreQueue, StoreWorker } 
 import { Entry, recordOf } from './entry.ts'
 import { Kept } from './kept.ts'
 import { Keys } from './keys.ts'
-import { Pump } from './pump.ts'
+import { Pump, type Waiting } from './pump.ts'
 import { Standing } from './standing.ts'
 import { Unfinished } from './unfinished.ts'
 
@@ -25,7 +25,7 @@ export class MemoryStore implements Store {
   async stop (): Promise<void> {}
 }
 
-class MemoryQueue implements StoreQueue {
+class MemoryQueue implements StoreQueue, Waiting {
   readonly durable = false
   readonly shared: undefined
   readonly #options: OpenOptions
@@ -48,7 +48,7 @@ class MemoryQueue implements StoreQueue {
     this.#options = options
     this.#worker = worker
     this.#maxSize = maxSize
-    this.#pump = new Pump(options, () => this.#begin())
+    this.#pump = new Pump(options, this)
     this.#kept = {
       succeeded: new Kept({ ...succeeded, count: succeeded.count ?? (succeeded.age === undefined ? 0 : Infinity) }, wall),
       failed: new Kept({ ...failed, count: failed.count ?? KEEP_FAILED }, wall)
@@ -181,6 +181,22 @@ class MemoryQueue implements StoreQueue {
     return this.shutDown() + this.#lost
   }
 
+  /** For the pump: whether a run waits. */
+  get any (): boolean { return this.#unfinished.waiting.first !== undefined }
+
+  /** For the pump: hands the first run over. */
+  begin (): void {
+    const { waiting, active } = this.#unfinished
+    const entry = waiting.first as Entry
+    waiting.remove(entry)
+    entry.state = 'active'
+    active.add(entry)
+    entry.startedAt = this.#options.clock.wall()
+    if (entry.options.keyUntil === 'started') this.#keys.letGo(entry)
+    this.#admit()
+    this.#worker.execute(entry, settlement => { this.#settle(entry, settlement) })
+  }
+
   get #busy (): boolean {
     return this.#pump.active > 0 || (this.#pump.works && this.#unfinished.size > 0)
   }
@@ -207,9 +223,16 @@ class MemoryQueue implements StoreQueue {
     return { id: run.id, duplicate: false }
   }
 
-  #await (entry: Entry, ahead = false): void {
+  #await (entry: Entry): void {
     entry.state = 'waiting'
-    this.#unfinished.waiting.add(entry, ahead)
+    this.#unfinished.waiting.add(entry)
+    this.#pump.wake()
+  }
+
+  /** It was interrupted: it comes first again, behind those that were and had begun before it. */
+  #putBack (entry: Entry): void {
+    entry.state = 'waiting'
+    this.#unfinished.waiting.putBack(entry, ({ startedAt = Infinity }) => startedAt <= Number(entry.startedAt))
     this.#pump.wake()
   }
 
@@ -257,20 +280,6 @@ class MemoryQueue implements StoreQueue {
     return new errorCodes.FST_BG_CLOSING(`Background queue "${this.#options.name}" is full, and takes nothing any more`)
   }
 
-  /** Hands the first run over; false if none waits. */
-  #begin (): boolean {
-    const entry = this.#unfinished.waiting.first
-    if (entry === undefined) return false
-    this.#unfinished.waiting.remove(entry)
-    entry.state = 'active'
-    this.#unfinished.active.add(entry)
-    entry.startedAt = this.#options.clock.wall()
-    if (entry.options.keyUntil === 'started') this.#keys.letGo(entry)
-    this.#admit()
-    this.#worker.execute(entry, settlement => { this.#settle(entry, settlement) })
-    return true
-  }
-
   #settle (entry: Entry, settlement: Settlement): void {
     const { outcome } = settlement
     this.#unfinished.active.remove(entry)
@@ -278,7 +287,7 @@ class MemoryQueue implements StoreQueue {
     if (outcome === 'failed') entry.details.error = settlement.error
     if (outcome === 'interrupted' && !this.#closed) {
       this.#keys.take(entry)
-      this.#await(entry, true)
+      this.#putBack(entry)
     } else if (retryIn !== undefined && this.#closing) {
       this.#lost++
       this.#forget(entry)

@@ -4,29 +4,38 @@ import { Rate } from './rate.ts'
 /** How many milliseconds it may go from run to run before the event loop gets a turn: a backlog of short runs must not hold up requests. */
 const SLICE = 5
 
+/** The runs that wait to begin. */
+export interface Waiting {
+  /** Whether there is one. */
+  readonly any: boolean
+  /** Begins the first. */
+  begin (): void
+}
+
 /** When to begin the next run: as soon as there is one, not too many at a time, and no more often than the rate allows. */
 export class Pump {
   readonly #concurrency: number
   readonly #clock: Clock
   readonly #rate: Rate | undefined
-  /** Begins the next run; false if there is none. */
-  readonly #begin: () => boolean
+  readonly #runs: Waiting
   /** How many have begun and not ended. */
   #active = 0
   #working = false
   #paused = false
   /** Whether it is about to look what there is to do. */
   #woken = false
+  /** Whether it is beginning runs: one may end at once. */
+  #beginning = false
   /** When the slice is over, by the clock. */
   #sliceEnd = 0
   /** Armed while the rate allows no start. */
   #held: Timer | undefined
 
-  constructor ({ concurrency, rate, clock }: { concurrency: number, rate: { limit: number, per: number } | undefined, clock: Clock }, begin: () => boolean) {
+  constructor ({ concurrency, rate, clock }: { concurrency: number, rate: { limit: number, per: number } | undefined, clock: Clock }, runs: Waiting) {
     this.#concurrency = concurrency
     this.#clock = clock
     this.#rate = rate && new Rate(rate)
-    this.#begin = begin
+    this.#runs = runs
   }
 
   get active (): number { return this.#active }
@@ -69,21 +78,22 @@ export class Pump {
   /** A run has ended: the next begins, at once unless it is the event loop's turn. */
   ended (): void {
     this.#active--
-    // Its end has just been measured.
-    if (lastNow() >= this.#sliceEnd) this.wake()
-    else this.#beginAll()
+    if (!this.#beginning) this.#beginAll()
   }
 
   #beginAll (): void {
-    while (this.works && this.#active < this.#concurrency && !this.#isHeld()) {
-      this.#active++
-      if (this.#begin()) {
-        this.#rate?.started(this.#clock.now())
-      } else {
-        this.#active--
-        return
+    this.#beginning = true
+    while (this.works && this.#runs.any && this.#active < this.#concurrency && !this.#isHeld()) {
+      // Its begin, or an end, has just been measured.
+      if (lastNow() >= this.#sliceEnd) {
+        this.wake()
+        break
       }
+      this.#active++
+      this.#rate?.started(this.#clock.now())
+      this.#runs.begin()
     }
+    this.#beginning = false
   }
 
   /** Whether the rate allows no start now. */
