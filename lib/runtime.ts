@@ -9,6 +9,7 @@ import { errorCodes } from './errors.ts'
 import type { Reason } from './execution.ts'
 import { exitWithFailure } from './exit.ts'
 import { worst, type Health } from './health.ts'
+import { Hooks } from './hooks.ts'
 import type { PluginOptions } from './plugin-options.ts'
 import { report, toError } from './report.ts'
 import type { OnRun, RunResult } from './run.ts'
@@ -17,19 +18,14 @@ import type { Store } from './store.ts'
 import { MemoryStore } from './stores/memory.ts'
 import type { Task } from './task.ts'
 
-/** How many tasks get hooks of their own. Fastify's hook runner overflows the stack at some thousands, and each hook costs as much as a task. */
-const OWN_HOOKS = 200
-/** How many onReady hooks one owner gets at most: its hook runner calls itself for each, and the stack overflows at some thousands. */
-const MOST_HOOKS = 2_000
 /** How long before Fastify's own limit a failed start gives up waiting for what it stops, so that the user sees our error. */
 const MARGIN = 200
 
 /**
  * The lifecycle: what starts when, and how all of it stops.
  *
- * A task is tied to hooks of its owner, added when it is declared. So it starts after what was registered before it is ready,
- * and has ended before that is closed. A task declared when the onReady hooks run, or later, gets no hook any more: it
- * starts at once, and ends in the plugin's own onClose.
+ * A task has its place in the boot order of the server (hooks.ts). One that is declared when the onReady hooks run, or later, has none
+ * any more: it starts at once, and ends in the plugin's own onClose.
  */
 export class Runtime implements Surroundings {
   readonly clock: Clock = new Clock()
@@ -46,12 +42,8 @@ export class Runtime implements Surroundings {
   readonly #backgrounds = new Set<Background>()
   /** The removed ones that have not ended. */
   readonly #leaving = new Set<Task>()
-  /** The tasks that are declared together beyond OWN_HOOKS, on one owner and in one go, so that nothing comes in between: they share hooks. */
-  #together: { owner: FastifyInstance, tasks: Task[] } | undefined
-  /** For each owner, for each of its onReady hooks: the tasks that it starts, in the groups that they were declared in. */
-  readonly #readyHooks = new WeakMap<FastifyInstance, Task[][][]>()
+  readonly #hooks = new Hooks({ start: async tasks => { await this.#autostart(tasks) }, end: tasks => this.#end(tasks) })
   readonly #errors: Error[] = []
-  #hooks = 0
   #closed = false
   /** When the close began, by the clock. */
   #closesSince = 0
@@ -86,7 +78,7 @@ export class Runtime implements Surroundings {
       this.#late.add(task)
       void this.#startLate(task)
     } else {
-      this.#addHooks(task)
+      this.#hooks.add(task)
     }
   }
 
@@ -168,38 +160,6 @@ export class Runtime implements Surroundings {
     } catch (failure) {
       report.onGiveUpFailed(task.log, task.name, failure)
     }
-  }
-
-  #addHooks (task: Task): void {
-    const { owner } = task
-    // Fastify limits each onReady hook in time, and a start may take all of it.
-    if (task.kind === 'hosted' || ++this.#hooks <= OWN_HOOKS) {
-      this.#together = undefined
-      this.#addHooksFor(owner, [task])
-    } else if (this.#together?.owner === owner) {
-      this.#together.tasks.push(task)
-    } else {
-      const together = { owner, tasks: [task] }
-      this.#together = together
-      queueMicrotask(() => { if (this.#together === together) this.#together = undefined })
-      this.#addHooksFor(owner, together.tasks)
-    }
-  }
-
-  #addHooksFor (owner: FastifyInstance, tasks: Task[]): void {
-    const hooks = this.#readyHooks.get(owner) ?? []
-    this.#readyHooks.set(owner, hooks)
-    if (hooks.length < MOST_HOOKS) {
-      const all = [tasks]
-      hooks.push(all)
-      owner.addHook('onReady', async () => {
-        for (const tasks of all) await this.#autostart(tasks)
-      })
-    } else {
-      // Sooner than what came in between, rather than not at all. They end in their place: of onClose hooks there can be any number.
-      hooks.at(-1)?.push(tasks)
-    }
-    owner.addHook('onClose', () => this.#end(tasks))
   }
 
   async #autostart (tasks: Task[]): Promise<void> {

@@ -759,68 +759,6 @@ t.test('an app without tasks starts and closes', async t => {
   await app.close()
 })
 
-t.test('ten thousand tasks boot and close', async t => {
-  const { app } = await build(t, {}, { logger: false })
-  let began = 0
-  let ended = 0
-  const all = deferred()
-  for (let i = 0; i < 10_000; i++) {
-    app.addBackgroundTask(`task ${i}`, async ({ signal }) => {
-      if (++began === 10_000) all.resolve()
-      await aborted(signal)
-      ended++
-    })
-  }
-  await app.ready()
-  await all.promise
-  await app.close()
-  t.equal(began, 10_000)
-  t.equal(ended, 10_000)
-})
-
-t.test('ten thousand tasks boot and close also where they are declared one by one, with something in between', async t => {
-  const { app } = await build(t, {}, { logger: false })
-  const counts = { service: 0, hosted: 0 }
-  const all = deferred()
-  for (let i = 0; i < 10_000; i++) {
-    await Promise.resolve()
-    app.addBackgroundTask(`service ${i}`, async ({ signal }) => {
-      if (++counts.service === 10_000) all.resolve()
-      await aborted(signal)
-      counts.service--
-    })
-    if (i % 10 === 0) app.addBackgroundTask(`hosted ${i}`, { start () { counts.hosted++ }, stop () { counts.hosted-- } })
-  }
-  await app.ready()
-  await all.promise
-  t.same(counts, { service: 10_000, hosted: 1_000 })
-  await app.close()
-  t.same(counts, { service: 0, hosted: 0 })
-})
-
-t.test('however many tasks there are, each starts after what was registered before its owner', async t => {
-  const { app } = await build(t, {}, { logger: false })
-  const events: string[] = []
-  for (let i = 0; i < 600; i++) app.addBackgroundTask(`root ${i}`, async () => {})
-  await app.register(database(events))
-  const called = deferred()
-  app.register(async child => {
-    for (let i = 0; i < 20; i++) {
-      child.addBackgroundTask(`child ${i}`, async ({ signal }) => {
-        if (i === 19) called.resolve()
-        if (i === 0) events.push('first of the child')
-        await aborted(signal)
-        await new Promise(resolve => { setImmediate(resolve) })
-        if (i === 0) events.push('first of the child ended')
-      })
-    }
-  })
-  await app.ready()
-  await called.promise
-  await app.close()
-  t.same(events, ['database opened', 'first of the child', 'first of the child ended', 'database closed'])
-})
-
 t.test('a server that listens and closes again and again leaves nothing behind', async t => {
   const before = process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
   for (let i = 0; i < 5; i++) {
