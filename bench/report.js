@@ -25,9 +25,9 @@ export function table (head, rows) {
 }
 
 /** Runs one contender in a process of its own, and gives what it printed. */
-export async function spawnOne (script, args) {
+export async function spawnOne (script, args, flags = []) {
   const path = fileURLToPath(new URL(script, import.meta.url))
-  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', '--max-old-space-size=8192', path, ...args], { timeout: 300_000, maxBuffer: 2 ** 30 })
+  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', '--max-old-space-size=8192', ...flags, path, ...args], { timeout: 300_000, maxBuffer: 2 ** 30 })
   // What stands before the last line is a contender's own: node-cron warns of each tick that it has missed.
   return JSON.parse(stdout.trim().split('\n').at(-1))
 }
