@@ -60,7 +60,11 @@ export function invalid (what: string, options?: { cause: unknown }): Error {
 
 /** How a value stands in an error message. */
 export function show (value: unknown): string {
-  return inspect(value, { depth: 0, breakLength: Infinity, maxStringLength: 80 })
+  try {
+    return inspect(value, { depth: 0, breakLength: Infinity, maxStringLength: 80 })
+  } catch {
+    return `${typeof value === 'object' ? 'an' : 'a'} ${typeof value} that cannot be looked at`
+  }
 }
 
 class Wrong extends Error {}
@@ -77,6 +81,28 @@ type Checked<C extends Record<string, Check<unknown>>> = { [K in keyof C]?: Retu
 export type Elsewhere = Record<string, string>
 
 /**
+ * The options as they are given, each looked at once. What a class or a prototype brings along is refused: a method would be called
+ * with another `this`, and a getter may say something else next time.
+ */
+export function optionsOf (where: string, given: unknown, known: Elsewhere): unknown {
+  let inherited: [key: string, value: unknown] | undefined
+  let own: unknown = given
+  try {
+    if (typeof given === 'object' && given !== null && !Array.isArray(given)) {
+      const copy: object = own = { ...given }
+      const others = Object.keys(known).filter(key => !Object.hasOwn(copy, key))
+      inherited = others.map(key => [key, (given as Record<string, unknown>)[key]] as [string, unknown]).find(([, value]) => value !== undefined)
+    }
+  } catch (error) {
+    throw invalid(`${where}: the options cannot be looked at: ${error instanceof Error ? error.message : show(error)}. Pass a plain object.`, { cause: error })
+  }
+  if (inherited === undefined) return own
+  const [key, value] = inherited
+  const plain = typeof value === 'function' ? `{ ${key}: run => object.${key}(run) }` : `{ ${key}: object.${key} }`
+  throw invalid(`${where}: option "${key}" is not the object's own, but comes from its class or prototype. Pass a plain object, such as ${plain}.`)
+}
+
+/**
  * Copies the keys that `checks` knows from `given`, each through its check. An unknown key is refused, with a suggestion from
  * the keys of all kinds; one that is undefined counts as not given. The object itself is neither kept nor changed.
  */
@@ -87,9 +113,9 @@ export function check<C extends Record<string, Check<unknown>>> (where: string, 
   const checked: Record<string, unknown> = {}
   for (const key of Object.keys(given)) {
     const checkOf = Object.hasOwn(checks, key) ? checks[key] : undefined
-    if (checkOf === undefined) throw unknownOption(where, key, Object.keys(checks), elsewhere)
     const value = (given as Record<string, unknown>)[key]
-    if (value === undefined) continue
+    if (value === undefined && (checkOf !== undefined || Object.hasOwn(elsewhere, key))) continue
+    if (checkOf === undefined) throw unknownOption(where, key, Object.keys(checks), elsewhere)
     try {
       checked[key] = checkOf(value)
     } catch (error) {

@@ -2,8 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import { ClusterTask } from './cluster.ts'
 import { errorCodes } from './errors.ts'
 import { HostedService } from './hosted.ts'
-import { invalid, show } from './check.ts'
-import { hostedOptions, isTimed, serviceOptions, timedOptions } from './options.ts'
+import { optionsOf, invalid, show } from './check.ts'
+import { elsewhere, hostedOptions, isTimed, serviceOptions, timedOptions } from './options.ts'
 import { Queue } from './queue.ts'
 import { queueOptions } from './queue-options.ts'
 import { report } from './report.ts'
@@ -44,9 +44,9 @@ function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: 
   const [, second, third] = given
   // Told apart by how many there are, never by what is in them: a typo then has one meaning.
   if (given.length < 3 && typeof second !== 'function') {
-    return new HostedService(name, owner, hostedOptions(where, second, owner), runtime)
+    return new HostedService(name, owner, hostedOptions(where, optionsOf(where, second, elsewhere), owner), runtime)
   }
-  const [options, handler] = given.length < 3 ? [{}, second] : [second, third]
+  const [options, handler] = given.length < 3 ? [{}, second] : [optionsOf(where, second, elsewhere), third]
   checkHandler(where, handler)
   if (isTimed(options)) {
     const checked = timedOptions(where, options, owner, runtime.clock.wall())
@@ -64,7 +64,7 @@ function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: 
 function queueOf (runtime: Runtime, owner: FastifyInstance, name: string, given: readonly unknown[]): Queue {
   const where = `Background queue "${name}"`
   const [, second, third] = given
-  const [options, handler] = given.length < 3 ? [{}, second] : [second, third]
+  const [options, handler] = given.length < 3 ? [{}, second] : [optionsOf(where, second, elsewhere), third]
   checkHandler(where, handler)
   const checked = queueOptions(where, options, owner)
   const store = storeOf(runtime, name, checked.store ?? (runtime.stores.has('default') ? 'default' : 'memory'))

@@ -56,11 +56,43 @@ t.test('a mistake in a declaration says where it is, what was received and what 
   t.equal(app.backgroundTasks.get('a')?.name, 'a', 'the name is free still')
 })
 
+t.test('options are looked at once, and what a class or a prototype brings along is refused', async t => {
+  const { app } = await build(t)
+  class Mqtt {
+    start (): void {}
+    stop (): void {}
+  }
+  class Schedule {
+    get every (): string { return '1s' }
+  }
+  const revocable = Proxy.revocable({}, {})
+  revocable.revoke()
+  const cases: Array<[declare: () => unknown, message: RegExp]> = [
+    [() => app.addBackgroundTask('a', new Mqtt()), /"a": option "start" is not the object's own, but comes from its class or prototype\. Pass a plain object, such as { start: run => object\.start\(run\) }/],
+    [() => app.addBackgroundTask('a', new Schedule(), handler), /"a": option "every" is not the object's own, .* such as { every: object\.every }/],
+    [() => app.addBackgroundTask('a', Object.create({ every: '1s' }), handler), /option "every" is not/],
+    [() => app.addBackgroundTask('a', Object.create({ restart: 'never' }), handler), /option "restart" is not/],
+    [() => app.addBackgroundQueue('a', Object.create({ concurrency: 5 }), handler), /"a": option "concurrency" is not/],
+    [() => app.addBackgroundTask('a', { get every (): string { throw new Error('of the getter') } }, handler), /"a": the options cannot be looked at: of the getter\. Pass a plain object/],
+    [() => app.addBackgroundTask('a', revocable.proxy, handler), /"a": the options cannot be looked at: .*revoked/],
+    [() => app.addBackgroundTask('a', { every: { [Symbol.for('nodejs.util.inspect.custom')] () { throw new Error('no') } } as never }, handler), /option "every" must be .* received an object that cannot be looked at/]
+  ]
+  for (const [declare, message] of cases) t.match(refusal(declare), { code: 'FST_BG_INVALID_OPTION', message })
+  let looks = 0
+  const task = app.addBackgroundTask('once', { get every () { return ++looks === 1 ? '1s' : undefined } } as { every: string }, handler)
+  await app.ready()
+  t.ok(task.nextRunAt)
+  t.equal(looks, 1)
+  t.ok(app.addBackgroundTask('null', Object.assign(Object.create(null), { every: '1s' }), handler).nextRunAt, 'an object without a prototype is plain enough')
+})
+
 t.test('an option that is undefined counts as not given', async t => {
   const { app } = await build(t, { autostart: undefined, shutdownTimeout: undefined, onRun: undefined })
-  const task = app.addBackgroundTask('a', { enabled: undefined, grace: undefined, logLevel: undefined }, handler)
+  const task = app.addBackgroundTask('a', { enabled: undefined, grace: undefined, logLevel: undefined, every: undefined, retry: undefined }, handler)
+  const timed = app.addBackgroundTask('b', { every: '1h', restart: undefined }, handler)
   await app.ready()
   t.equal(task.state, 'running')
+  t.equal(timed.state, 'idle')
 })
 
 t.test('the object with the options is neither kept nor changed', async t => {
