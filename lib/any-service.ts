@@ -2,6 +2,7 @@ import type { Attempt } from './attempt.ts'
 import { errorCodes } from './errors.ts'
 import { skipped, type Execution } from './execution.ts'
 import type { RunHandle, RunResult } from './run.ts'
+import type { TaskState } from './states.ts'
 import { Task } from './task.ts'
 
 /** What a service and a hosted service share: each of their lives begins with a run, and a pause ends it. */
@@ -34,6 +35,12 @@ export abstract class AnyService extends Task {
       this.resumable = false
       await this.begin()
     })
+  }
+
+  protected override enter (next: TaskState): void {
+    // A life that begins leads to a stop, unless it is told otherwise: not to the pause that the one before has led to.
+    if (next === 'running') this.descent.to = 'stopped'
+    super.enter(next)
   }
 
   override trigger (): RunHandle {

@@ -162,7 +162,8 @@ class AttemptRun implements Run<never, FastifyInstance> {
     this.task = attempt.task
     this.server = owner
     this.payload = payload as never
-    this.dueAt = dueAt
+    // One of its own: a Date can be changed.
+    this.dueAt = dueAt && new Date(dueAt)
     this.missed = missed
   }
 

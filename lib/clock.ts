@@ -9,6 +9,8 @@ const LONGEST = 2 ** 31 - 1
 const NAP = 30_000
 /** By how much `setTimeout` may fire early. Earlier, and it is `performance` that stands still. */
 const EARLY = 2
+/** By how many milliseconds the two timelines may drift apart before due times are told anew: less is an adjustment of the clock, or only its rounding. */
+const DRIFT = 100
 /** How far the wall clock may be set back before what waits for it is planned anew. */
 export const SET_BACK = 3_600_000
 
@@ -45,6 +47,8 @@ export class Clock {
   #byDate: number | undefined
   /** Wall time less monotonic time when last seen: it changes only when the wall clock is set. */
   #offset = 0
+  /** The same, as due times are told. */
+  #told = NaN
 
   /** Milliseconds on the timeline that is never set. */
   now (): number {
@@ -54,6 +58,13 @@ export class Clock {
 
   /** Milliseconds since the epoch. */
   wall (): number { return Date.now() }
+
+  /** What the wall clock shows at a monotonic time: the same each time it is asked, unless the wall clock is set. */
+  wallOf (time: number): number {
+    const offset = this.wall() - this.now()
+    if (!(Math.abs(offset - this.#told) < DRIFT)) this.#told = offset
+    return Math.round(time + this.#told)
+  }
 
   /** Sets an alarm for a monotonic time. */
   set (alarm: Alarm, due: number): void {

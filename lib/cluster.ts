@@ -235,7 +235,7 @@ export class ClusterTask extends TimedTask implements StoreWorker {
     // In this order, so that nobody sees a start without its tick.
     this.#shared.raise(FIRED, tick.at).catch(() => {})
     this.#shared.raise(START, this.#wall).catch(() => {})
-    if (excludeFailed) this.run(wanted, false, () => { this.options.ticker.options.exclude?.(wanted.dueAt) }, { timeout: undefined, retry: undefined })
+    if (excludeFailed) this.run(wanted, false, () => { this.options.ticker.options.exclude?.(new Date(wanted.dueAt)) }, { timeout: undefined, retry: undefined })
     else if (caughtUp) this.run(wanted, false)
     else this.want(wanted, false)
   }

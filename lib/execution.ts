@@ -26,7 +26,7 @@ export interface Ledger {
 }
 
 /** How a run ends that never began. */
-export const skipped: RunResult = { outcome: 'skipped', value: undefined, error: undefined, duration: 0 }
+export const skipped: Readonly<RunResult> = Object.freeze({ outcome: 'skipped', value: undefined, error: undefined, duration: 0 })
 
 /** One run: an attempt, and further ones as long as they fail and more are due. An attempt begins only after the one before it has ended. */
 export class Execution implements Linked {

@@ -10,9 +10,12 @@ type Remembered = Omit<RunRecord, 'startedAt' | 'dueAt'> & { startedAt: number, 
 export class History {
   readonly #ring: Remembered[] = []
   #count = 0
+  /** The newest that was not skipped: those that were may have pushed it out. */
+  #newest: Remembered | undefined
 
   add (run: Remembered): void {
     this.#ring[this.#count++ % REMEMBERED] = run
+    if (run.outcome !== 'skipped') this.#newest = run
   }
 
   /** The newest first. */
@@ -20,8 +23,7 @@ export class History {
 
   /** The newest that was not skipped. */
   get newest (): RunRecord | undefined {
-    const last = this.#inOrder.findLast(({ outcome }) => outcome !== 'skipped')
-    return last && recordOf(last)
+    return this.#newest && recordOf(this.#newest)
   }
 
   /** The oldest first. */

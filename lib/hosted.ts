@@ -77,6 +77,8 @@ export class HostedService extends AnyService {
       }
     } else if (timedOut || result.outcome === 'cancelled') {
       report.startCancelled(this.log, this.name, attempt, result)
+      // That one run was cancelled by id: that stops the whole.
+      if (this.state === 'running') this.enter('stopping')
     } else {
       this.enter('failed')
     }

@@ -198,6 +198,9 @@ export const elsewhere: Elsewhere = {
 }
 /** Checks the options of a service. Throws `FST_BG_INVALID_OPTION`. */
 export function serviceOptions (where: string, given: unknown, owner: FastifyInstance): ServiceOptions {
+  // From a configuration that lacks it: a task that runs once, and not every so often, is not what was meant.
+  const schedule = ['every', 'cron'].find(key => Object.hasOwn(Object(given), key))
+  if (schedule !== undefined) throw invalid(`${where}: option "${schedule}" is undefined. Pass ${schedule === 'every' ? 'a period' : 'a cron expression'}, or leave it out for a service.`)
   const options = { ...defaults, timeout: undefined, onGiveUp: 'close' as const, restart: restarts, ...check(where, given, serviceChecks, elsewhere) }
   checkLevel(where, options.logLevel, owner)
   return options

@@ -42,6 +42,8 @@ export class Runtime implements Surroundings {
   readonly #backgrounds = new Set<Background>()
   /** The removed ones that have not ended. */
   readonly #leaving = new Set<Task>()
+  /** Whether tasks start by themselves. */
+  #autostarts: boolean
   readonly #hooks = new Hooks({ start: async tasks => { await this.#autostart(tasks) }, end: tasks => this.#end(tasks) })
   readonly #errors: Error[] = []
   #closed = false
@@ -53,6 +55,7 @@ export class Runtime implements Surroundings {
   constructor (server: FastifyInstance, options: PluginOptions) {
     this.#server = server
     this.#options = options
+    this.#autostarts = options.autostart
     this.onRun = options.onRun
     this.patience = options.shutdownTimeout
     this.stores = new Map(Object.entries({ memory: new MemoryStore(), ...options.stores }))
@@ -105,6 +108,8 @@ export class Runtime implements Surroundings {
   async #start (): Promise<void> {
     if (!isBooted(this.#server)) await this.#server.ready()
     if (this.closing) throw new errorCodes.FST_BG_CLOSING('Background tasks cannot be started')
+    // Those that are declared later start too.
+    this.#autostarts = true
     for (const task of this.tasks.values()) {
       if (task.startable && task.options.enabled) await this.#orRollBack(false, async () => { await task.start() })
     }
@@ -166,8 +171,17 @@ export class Runtime implements Surroundings {
     for (const task of tasks) {
       await this.#orRollBack(true, async () => {
         task.prepare()
-        if (this.#startsByItself(task)) await task.start()
+        if (this.#startsByItself(task)) await this.#startUnlessStopped(task)
       })
+    }
+  }
+
+  /** One that is stopped or paused by hand meanwhile is no reason not to boot. */
+  async #startUnlessStopped (task: Task): Promise<void> {
+    try {
+      await task.start()
+    } catch (error) {
+      if (task.state === 'failed' || this.closing) throw error
     }
   }
 
@@ -183,7 +197,7 @@ export class Runtime implements Surroundings {
   }
 
   #startsByItself (task: Task): boolean {
-    return !this.closing && this.#options.autostart && task.options.enabled && task.startable
+    return !this.closing && this.#autostarts && task.options.enabled && task.startable
   }
 
   async #orRollBack (boot: boolean, start: () => Promise<void>): Promise<void> {

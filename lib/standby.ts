@@ -5,9 +5,14 @@ import { RUN } from './ticker.ts'
 export interface Wanted {
   dueAt: Date
   missed: number
+  /** By `trigger`: if it is skipped, it was no tick. */
+  triggered?: boolean
   /** Of a trigger, or of a run that a store has handed over: who waits for its end. */
   handle?: { id: string, settle: (result: RunResult) => void }
 }
+
+/** One that somebody waits for. */
+export type Expected = Wanted & Required<Pick<Wanted, 'handle'>>
 
 /** What stands by while a run of a timed task is active. */
 export class Standby {
@@ -49,10 +54,10 @@ export class Standby {
   }
 
   /** Takes out the one that somebody waits for; with `id`, only if it has that. */
-  callOff (id?: string): Required<Wanted> | undefined {
+  callOff (id?: string): Expected | undefined {
     const pending = this.#pending
     if (pending?.handle === undefined || (id !== undefined && pending.handle.id !== id)) return undefined
     this.#pending = undefined
-    return pending as Required<Wanted>
+    return pending as Expected
   }
 }

@@ -301,7 +301,7 @@ export abstract class Task implements BackgroundTask, Runner {
   protected skip (): RunHandle {
     const id = uuid()
     this.runs.record(id, skipped, this.surroundings.clock.wall(), undefined)
-    return { id, finished: Promise.resolve(skipped) }
+    return { id, finished: Promise.resolve({ ...skipped }) }
   }
 
   /** Throws if it is too late for that. */

@@ -227,12 +227,11 @@ export class Ticker {
   /** Whether a tick fires; tells of one that does not. */
   #admit (task: Ticking, due: number): boolean {
     const { exclude } = this.options
-    const dueAt = this.#date(task, due)
     try {
-      if (exclude === undefined || !exclude(dueAt)) return true
-      task.excluded(dueAt)
+      if (exclude === undefined || !exclude(this.#date(task, due))) return true
+      task.excluded(this.#date(task, due))
     } catch (error) {
-      task.excludeFailed(dueAt, error)
+      task.excludeFailed(this.#date(task, due), error)
     }
     return false
   }
@@ -251,8 +250,9 @@ export class Ticker {
     return dues.map(due => this.#date(task, due)).filter(date => !Number.isNaN(date.getTime()))
   }
 
-  #date ({ scheduleClock }: Ticking, due: number): Date {
-    return new Date(this.options.schedule.wall ? due : Math.round(scheduleClock.wall() - scheduleClock.now() + due))
+  #date ({ scheduleClock, origin }: Ticking, due: number): Date {
+    // From the origin, so that the dates of a grid stand on a grid.
+    return new Date(this.options.schedule.wall ? due : scheduleClock.wallOf(origin) + Math.round(due - origin))
   }
 }
 

@@ -8,7 +8,7 @@ import type { TimedOptions } from './options.ts'
 import { report, type RunReport } from './report.ts'
 import type { RunHandle, RunResult, TaskHandler } from './run.ts'
 import type { Surroundings } from './runs.ts'
-import { Standby, type Wanted } from './standby.ts'
+import { Standby, type Expected, type Wanted } from './standby.ts'
 import type { TaskState } from './states.ts'
 import { Task } from './task.ts'
 import type { Past, Ticking } from './ticker.ts'
@@ -61,7 +61,7 @@ export class TimedTask extends Task implements Ticking {
   override trigger (): RunHandle {
     this.refuse('triggered')
     return this.handle((id, settle) => {
-      this.want({ dueAt: new Date(this.surroundings.clock.wall()), missed: 0, handle: { id, settle } }, true)
+      this.want({ dueAt: new Date(this.surroundings.clock.wall()), missed: 0, triggered: true, handle: { id, settle } }, true)
     })
   }
 
@@ -230,11 +230,11 @@ export class TimedTask extends Task implements Ticking {
     else this.#standby = undefined
   }
 
-  protected skipTick ({ dueAt, handle }: Wanted): void {
+  protected skipTick ({ dueAt, triggered = false, handle }: Wanted): void {
     this.runs.record(handle?.id ?? uuid(), skipped, this.surroundings.clock.wall(), dueAt)
-    if (this.active) this.countSkip(dueAt)
+    if (this.active && !triggered) this.countSkip(dueAt)
     else report.tickSkipped(this.log, false, this.name, dueAt, undefined, undefined)
-    handle?.settle(skipped)
+    handle?.settle({ ...skipped })
   }
 
   /** A tick is skipped behind the run that is active. */
@@ -246,7 +246,7 @@ export class TimedTask extends Task implements Ticking {
   }
 
   /** A run that was triggered, or handed over, and has not begun: it never will. */
-  protected calledOff ({ dueAt, handle }: Required<Wanted>, reason: Reason): void {
+  protected calledOff ({ dueAt, handle }: Expected, reason: Reason): void {
     const result: RunResult = { ...skipped, outcome: 'cancelled', error: reason }
     this.runs.record(handle.id, result, this.surroundings.clock.wall(), dueAt)
     handle.settle(result)

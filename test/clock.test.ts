@@ -232,6 +232,22 @@ t.test('a wall clock set back by up to an hour delays a wall alarm; by more, the
   t.equal(setBack, 2, 'one that does not care is left alone')
 })
 
+t.test('what the wall clock shows at a time is told the same until the wall clock is set', async t => {
+  const fakes = fake(t)
+  const clock = new Clock()
+  const due = clock.now() + 0.25
+  const told = clock.wallOf(due)
+  t.equal(told, Date.now())
+  // As adjustments, and the rounding of the clocks, do.
+  for (const wavers of [1, -2, 90]) {
+    fakes.setSystemTime(told + wavers)
+    t.equal(clock.wallOf(due), told)
+  }
+  fakes.setSystemTime(told + HOUR)
+  t.equal(clock.wallOf(due), told + HOUR)
+  t.equal(clock.wallOf(due + 1_000), told + HOUR + 1_000)
+})
+
 t.test('a deadline lets those go who wait for what has not ended', async t => {
   const fakes = fake(t)
   const deadline = new Deadline(new Clock())

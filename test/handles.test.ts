@@ -224,6 +224,84 @@ t.test('cancel of the run of a service stops it, until somebody starts it', asyn
   t.equal(task.state, 'running')
 })
 
+t.test('cancel of the run of a service stops it, also one that was paused before', async t => {
+  const { app } = await build(t)
+  const work = worker(true)
+  const task = app.addBackgroundTask('a', work.handler)
+  await app.ready()
+  await turns()
+  await task.pause()
+  await task.resume()
+  await turns()
+  await task.cancel(work.calls[1]?.id ?? '')
+  t.equal(task.state, 'stopped')
+})
+
+t.test('cancel of the start of a hosted service stops it, until somebody starts it', async t => {
+  const { app } = await build(t, { autostart: false })
+  const work = worker(true)
+  let stops = 0
+  const task = app.addBackgroundTask('a', { start: work.handler, stop () { stops++ } })
+  await app.ready()
+  const starting = task.start()
+  await turns()
+  await task.cancel(work.calls[0]?.id ?? '')
+  t.equal((await rejection(starting)).code, 'FST_BG_CANCELLED')
+  t.equal(task.state, 'stopped')
+  work.hold = false
+  await task.start()
+  t.equal(task.state, 'running')
+  await app.close()
+  t.equal(stops, 1)
+})
+
+t.test('a task that is stopped or paused while its start is awaited does not keep the server from booting', async t => {
+  for (const [ask, state] of [['stop', 'stopped'], ['pause', 'paused']] as const) {
+    const { app } = await build(t)
+    const events: string[] = []
+    app.addBackgroundTask('first', { start () {}, stop () { events.push('first stopped') } })
+    const work = worker(true)
+    const task = app.addBackgroundTask('second', { start: work.handler })
+    const ready = app.ready()
+    while (work.calls.length === 0) await turns(1)
+    await task[ask]()
+    await ready
+    t.equal(task.state, state)
+    t.same(events, [], 'and the others go on')
+    await app.close()
+  }
+})
+
+t.test('a trigger that is skipped is no tick that is skipped: nothing hangs', async t => {
+  const clock = fake(t)
+  const { app, lines } = await build(t)
+  const work = worker(true)
+  const task = app.addBackgroundTask('a', { every: '1h' }, work.handler)
+  await app.ready()
+  await clock.tickAsync(60 * MINUTE)
+  const results = await Promise.all([1, 2, 3, 4].map(async () => await task.trigger().finished))
+  t.same(results.map(({ outcome }) => outcome), ['skipped', 'skipped', 'skipped', 'skipped'])
+  t.equal(task.stats.skipped, 4)
+  t.same(linesOf(lines, 'warn', /./), [])
+  t.equal((await app.backgroundTasks.health()).status, 'ok')
+  // Each is one's own to change.
+  for (const result of results) result.outcome = 'succeeded'
+  t.equal((await task.trigger().finished).outcome, 'skipped')
+})
+
+t.test('a task whose last run failed is degraded until one succeeds, however many ticks are skipped meanwhile', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  let out = false
+  const task = app.addBackgroundTask('a', { every: '1m', exclude: () => out }, () => { if (!out) throw error })
+  await app.ready()
+  await clock.tickAsync(MINUTE)
+  out = true
+  await clock.tickAsync(100 * MINUTE)
+  t.match(task.lastRun, { outcome: 'failed', error })
+  t.equal((await app.backgroundTasks.health()).status, 'degraded')
+})
+
 t.test('cancel of a run that is not active is refused, whatever it is given', async t => {
   const { app } = await build(t)
   const task = app.addBackgroundTask('a', { every: '1h' }, async () => {})

@@ -140,6 +140,16 @@ t.test('with autostart: false nothing starts at ready', async t => {
   t.same(events, ['late'])
 })
 
+t.test('after backgroundTasks.start(), what is declared later starts by itself', async t => {
+  const { app } = await build(t, { autostart: false })
+  await app.ready()
+  const before = app.addBackgroundTask('before', async ({ signal }) => { await aborted(signal) })
+  t.equal(before.state, 'idle')
+  await app.backgroundTasks.start()
+  const after = app.addBackgroundTask('after', async ({ signal }) => { await aborted(signal) })
+  t.same([before.state, after.state], ['running', 'running'])
+})
+
 t.test('backgroundTasks.start() starts what autostart: false put off, in the order of declaration, but not what is disabled', async t => {
   const { app } = await build(t, { autostart: false })
   const events: string[] = []

@@ -88,7 +88,7 @@ t.test('options are looked at once, and what a class or a prototype brings along
 
 t.test('an option that is undefined counts as not given', async t => {
   const { app } = await build(t, { autostart: undefined, shutdownTimeout: undefined, onRun: undefined })
-  const task = app.addBackgroundTask('a', { enabled: undefined, grace: undefined, logLevel: undefined, every: undefined, retry: undefined }, handler)
+  const task = app.addBackgroundTask('a', { enabled: undefined, grace: undefined, logLevel: undefined, retry: undefined, jitter: undefined } as object, handler)
   const timed = app.addBackgroundTask('b', { every: '1h', restart: undefined }, handler)
   await app.ready()
   t.equal(task.state, 'running')

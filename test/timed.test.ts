@@ -1050,8 +1050,9 @@ t.test('a mistake in the options of a timed task is refused at the declaration',
     [{ crom: '* * * * *' }, /Did you mean "cron"\?/],
     [{ overlap: 'skip' }, /option "overlap" belongs to a timed task, which has "every" or "cron"/],
     [{ timezone: 'UTC' }, /option "timezone" belongs to a timed task/],
-    [{ every: undefined }, /option "every" belongs to a timed task/],
-    [{ every: undefined, cron: undefined, jitter: 5 }, /option "(every|cron|jitter)" belongs to a timed task/]
+    [{ every: undefined }, /option "every" is undefined\. Pass a period, or leave it out for a service\./],
+    [{ cron: undefined }, /option "cron" is undefined\. Pass a cron expression, or leave it out/],
+    [{ every: undefined, cron: undefined, jitter: 5 }, /option "every" is undefined/]
   ]
   const declare = app.addBackgroundTask as (this: FastifyInstance, ...given: unknown[]) => unknown
   for (const [options, message] of cases) {
@@ -1328,4 +1329,42 @@ t.test('stop, start, pause without waiting: paused', async t => {
     t.equal(work.calls.length, 4)
     await app.close()
   }
+})
+
+// What a due time is: with the clocks of the machine, which are not in step.
+
+t.test('the due times that are told, before a run and in it, stand on one grid', async t => {
+  const { app } = await build(t)
+  const told = new Set<number>()
+  const task = app.addBackgroundTask('a', { every: 5 }, ({ dueAt }) => { told.add(Number(dueAt)) })
+  await app.ready()
+  const first = Number(task.nextRunAt)
+  for (; task.stats.succeeded < 30; await turns(1)) {
+    const [one, two] = task.nextRuns(2)
+    told.add(Number(task.nextRunAt)).add(Number(one)).add(Number(two))
+  }
+  t.same([...told].filter(time => (time - first) % 5 !== 0), [])
+})
+
+t.test('a Date that a handler or exclude is given is its own to change', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const seen: number[] = []
+  const task = app.addBackgroundTask('a', {
+    every: '1h',
+    retry: { limit: 2, delay: 1 },
+    exclude (due) {
+      due.setUTCFullYear(1999)
+      return false
+    }
+  }, ({ dueAt }) => {
+    seen.push(Number(dueAt) - START)
+    dueAt?.setUTCFullYear(2001)
+    throw new Error('again')
+  })
+  await app.ready()
+  await clock.tickAsync(HOUR + SECOND)
+  t.same(seen, [HOUR, HOUR, HOUR])
+  t.same(task.lastRun?.dueAt, new Date(START + HOUR))
+  t.equal(since(task.nextRunAt, HOUR), 2)
 })
