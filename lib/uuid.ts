@@ -5,7 +5,7 @@ const BATCH = 64
 const BYTES = 16
 const LENGTH = 36
 
-const random = new Uint8Array(4 * BATCH * BYTES)
+const random = new Uint8Array(16 * BATCH * BYTES)
 const text = Buffer.alloc(BATCH * LENGTH, '-')
 const view = new DataView(text.buffer, text.byteOffset)
 /** The two digits of each byte, as they stand in the text. */
