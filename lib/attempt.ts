@@ -78,7 +78,7 @@ export class Attempt {
 
   /** Calls the handler, inside `onRun` if there is one. May throw, reject or return whatever it likes. */
   execute (): unknown {
-    this.#startedAt = this.#launch.at ?? now()
+    this.#startedAt = now()
     this.#begun = true
     return outsideOfRequests.runInAsyncScope(call, undefined, this)
   }

@@ -50,9 +50,6 @@ export class Handed implements Launch {
 
   get startedAt (): number | undefined { return this.#run.startedAt }
 
-  /** Not for one that has to wait. */
-  get at (): number | undefined { return this.after === undefined ? this.#run.at : undefined }
-
   started (attempt: Attempt): void {
     this.#of.attemptStarted(attempt)
   }

@@ -22,8 +22,6 @@ export interface Launch {
   readonly reqId?: string | undefined
   /** When it began, in milliseconds since the epoch, where somebody has looked: to look takes longer than much else. */
   readonly startedAt?: number | undefined
-  /** When it begins, on the clock that is never set, where somebody has looked. */
-  readonly at?: number | undefined
   /** Limit of one attempt, in milliseconds. */
   readonly timeout?: number | undefined
   readonly retry?: RetryOptions | undefined

@@ -126,8 +126,6 @@ export interface ClaimedRun {
   reqId: string | undefined
   /** When it was handed over, in milliseconds since the epoch, where the store has looked. */
   startedAt?: number | undefined
-  /** The same by `performance.now()`, read at once when it has been handed over. */
-  readonly at?: number | undefined
 }
 
 /**

@@ -137,7 +137,8 @@ export class Ticker {
     const dues: number[] = []
     if (count === 0) return dues
     let due = from
-    for (let looks = this.options.schedule.looks; looks > 0; looks--) {
+    // For as long as it ticks: what it calls is the user's, and may stop it.
+    for (let looks = this.options.schedule.looks; looks > 0 && isTicking(task); looks--) {
       // Not a step further than was asked for: it would cost, and move the shared pattern's memory away from now.
       if (!this.#isOut(task, due) && dues.push(due) === count) break
       due = this.#next(task, due)
@@ -192,7 +193,8 @@ export class Ticker {
         return
       case 'all':
         this.#gather(task, oldest, next, dues => {
-          task.catchUp(dues.reverse().filter(due => this.#admit(task, due)).map(due => this.#date(task, due)))
+          const admitted = dues.reverse().filter(due => this.#admit(task, due))
+          if (isTicking(task)) task.catchUp(admitted.map(due => this.#date(task, due)))
         })
     }
   }
@@ -206,9 +208,8 @@ export class Ticker {
     let looks = 0
     let due = this.#previous(task, next)
     const look = (): void => {
-      // Stopped meanwhile; or the application closes, which takes back all alarms at once.
-      if (life !== past.life || task.scheduleClock.dueOf(task) === undefined) return
       do {
+        if (life !== past.life || !isTicking(task)) return
         if (due === undefined || due < oldest || count > COUNTED || looks === LOOKS) {
           done(dues, count)
           return
@@ -227,11 +228,17 @@ export class Ticker {
   /** Whether a tick fires; tells of one that does not. */
   #admit (task: Ticking, due: number): boolean {
     const { exclude } = this.options
+    if (!isTicking(task)) return false
+    if (exclude === undefined) return true
+    const dueAt = this.#date(task, due)
     try {
-      if (exclude === undefined || !exclude(this.#date(task, due))) return true
-      task.excluded(this.#date(task, due))
+      // A Date of its own: it may change it.
+      const out = exclude(new Date(dueAt))
+      if (!isTicking(task)) return false
+      if (!out) return true
+      task.excluded(dueAt)
     } catch (error) {
-      task.excludeFailed(this.#date(task, due), error)
+      if (isTicking(task)) task.excludeFailed(dueAt, error)
     }
     return false
   }
@@ -254,6 +261,11 @@ export class Ticker {
     // From the origin, so that the dates of a grid stand on a grid.
     return new Date(this.options.schedule.wall ? due : scheduleClock.wallOf(origin) + Math.round(due - origin))
   }
+}
+
+/** Whether it has not been stopped or paused, also by the close, which takes back all alarms at once. */
+function isTicking (task: Ticking): boolean {
+  return task.scheduleClock.dueOf(task) !== undefined
 }
 
 function pastOf (task: Ticking): Past {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Run } from '../lib/index.ts'
+import type { BackgroundTask, Run } from '../lib/index.ts'
 import { build, deferred, type Deferred } from './helper.ts'
 import { DAY, dues, fake, HOUR, linesOf, MINUTE, random, range, SECOND, since, START, turns, worker, type Worker } from './fakes.ts'
 
@@ -582,6 +582,39 @@ t.test('missed ticks that exclude leaves out are neither counted nor run', async
   await turns()
   t.same(works.map(work => seen(work, HOUR)), [[], [[5, 2]], [[1, 0], [3, 0], [5, 0]]])
   t.same(linesOf(lines, 'error', /./), [])
+})
+
+t.test('an exclude that stops, pauses or removes its own task is not called again, and nothing runs', async t => {
+  const clock = fake(t)
+  for (const ask of ['stop', 'pause', 'remove'] as const) {
+    for (const misfire of ['once', 'all'] as const) {
+      for (const [when, move] of [
+        ['at a tick', async () => { await clock.tickAsync(HOUR) }],
+        ['at a missed one', async () => { clock.jump(DAY) }],
+        ['as the next run is asked for', async (task: BackgroundTask) => { task.nextRuns(5) }]
+      ] as const) {
+        const { app, lines } = await build(t)
+        const work = worker()
+        let looks = -Infinity
+        const task = app.addBackgroundTask('a', {
+          every: '1h',
+          misfire,
+          exclude () {
+            if (++looks === 1) void task[ask]()
+            return false
+          }
+        }, work.handler)
+        await app.ready()
+        looks = 0
+        await move(task)
+        await turns()
+        t.same([work.calls, looks, task.history], [[], 1, []], `${ask} ${when}, ${misfire}`)
+        t.equal(task.nextRunAt, undefined)
+        t.same(linesOf(lines, 'error', /./), [])
+        await app.close()
+      }
+    }
+  }
 })
 
 t.test('an exclude that throws on a missed tick fails that one', async t => {

@@ -1,4 +1,4 @@
-import { lastNow, type Alarm } from '../clock.ts'
+import type { Alarm } from '../clock.ts'
 import type { RetryOptions } from '../execution.ts'
 import { decode } from '../payload.ts'
 import type { ListedState, QueuedRun, StoredError } from '../queue-handle.ts'
@@ -38,9 +38,6 @@ export class Entry implements Prioritised, ClaimedRun {
   }
 
   get priority (): number { return this.options.priority }
-
-  /** It is handed over right after somebody has looked at the clock. */
-  get at (): number { return lastNow() }
 
   get retry (): RetryOptions | undefined { return this.options.retry }
 
