@@ -84,13 +84,13 @@ export type Elsewhere = Record<string, string>
  * The options as they are given, each looked at once. What a class or a prototype brings along is refused: a method would be called
  * with another `this`, and a getter may say something else next time.
  */
-export function optionsOf (where: string, given: unknown, known: Elsewhere): unknown {
+export function optionsOf (where: string, given: unknown, known: string[]): unknown {
   let inherited: [key: string, value: unknown] | undefined
   let own: unknown = given
   try {
     if (typeof given === 'object' && given !== null && !Array.isArray(given)) {
       const copy: object = own = { ...given }
-      const others = Object.keys(known).filter(key => !Object.hasOwn(copy, key))
+      const others = known.filter(key => !Object.hasOwn(copy, key))
       inherited = others.map(key => [key, (given as Record<string, unknown>)[key]] as [string, unknown]).find(([, value]) => value !== undefined)
     }
   } catch (error) {
@@ -99,14 +99,16 @@ export function optionsOf (where: string, given: unknown, known: Elsewhere): unk
   if (inherited === undefined) return own
   const [key, value] = inherited
   const plain = typeof value === 'function' ? `{ ${key}: run => object.${key}(run) }` : `{ ${key}: object.${key} }`
-  throw invalid(`${where}: option "${key}" is not the object's own, but comes from its class or prototype. Pass a plain object, such as ${plain}.`)
+  throw invalid(`${where}: option "${key}" is not an ordinary property of the object, but comes from its class or prototype. Pass a plain object, such as ${plain}.`)
 }
 
 /**
- * Copies the keys that `checks` knows from `given`, each through its check. An unknown key is refused, with a suggestion from
- * the keys of all kinds; one that is undefined counts as not given. The object itself is neither kept nor changed.
+ * Copies the keys that `checks` knows from options, each through its check. An unknown key is refused, with a suggestion from
+ * the keys of all kinds; a known one that is undefined counts as not given. The object itself is neither kept nor changed.
  */
-export function check<C extends Record<string, Check<unknown>>> (where: string, given: unknown, checks: C, elsewhere: Elsewhere = {}): Checked<C> {
+export function check<C extends Record<string, Check<unknown>>> (where: string, options: unknown, checks: C, elsewhere: Elsewhere = {}): Checked<C> {
+  const known = Object.keys(checks)
+  const given = optionsOf(where, options, known)
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
     throw invalid(`${where}: options must be an object; received ${show(given)}.`)
   }
@@ -115,7 +117,7 @@ export function check<C extends Record<string, Check<unknown>>> (where: string, 
     const checkOf = Object.hasOwn(checks, key) ? checks[key] : undefined
     const value = (given as Record<string, unknown>)[key]
     if (value === undefined && (checkOf !== undefined || Object.hasOwn(elsewhere, key))) continue
-    if (checkOf === undefined) throw unknownOption(where, key, Object.keys(checks), elsewhere)
+    if (checkOf === undefined) throw unknownOption(where, key, known, elsewhere)
     try {
       checked[key] = checkOf(value)
     } catch (error) {

@@ -44,9 +44,9 @@ function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: 
   const [, second, third] = given
   // Told apart by how many there are, never by what is in them: a typo then has one meaning.
   if (given.length < 3 && typeof second !== 'function') {
-    return new HostedService(name, owner, hostedOptions(where, optionsOf(where, second, elsewhere), owner), runtime)
+    return new HostedService(name, owner, hostedOptions(where, optionsOf(where, second, ofAllKinds), owner), runtime)
   }
-  const [options, handler] = given.length < 3 ? [{}, second] : [optionsOf(where, second, elsewhere), third]
+  const [options, handler] = given.length < 3 ? [{}, second] : [optionsOf(where, second, ofAllKinds), third]
   checkHandler(where, handler)
   if (isTimed(options)) {
     const checked = timedOptions(where, options, owner, runtime.clock.wall())
@@ -64,12 +64,14 @@ function taskOf (runtime: Runtime, owner: FastifyInstance, name: string, given: 
 function queueOf (runtime: Runtime, owner: FastifyInstance, name: string, given: readonly unknown[]): Queue {
   const where = `Background queue "${name}"`
   const [, second, third] = given
-  const [options, handler] = given.length < 3 ? [{}, second] : [optionsOf(where, second, elsewhere), third]
+  const [options, handler] = given.length < 3 ? [{}, second] : [optionsOf(where, second, ofAllKinds), third]
   checkHandler(where, handler)
   const checked = queueOptions(where, options, owner)
   const store = storeOf(runtime, name, checked.store ?? (runtime.stores.has('default') ? 'default' : 'memory'))
   return new Queue(name, owner, checked, handler as QueueHandler<never>, runtime, store)
 }
+
+const ofAllKinds = Object.keys(elsewhere)
 
 function storeOf (runtime: Runtime, name: string, wanted: string): Store {
   const store = runtime.stores.get(wanted)

@@ -23,7 +23,8 @@ class Owner {
  * The places of tasks in the boot order of the server: hooks on their owners, added when they are declared. So a task starts after what
  * was registered before it is ready, and has ended before that is closed.
  *
- * Each task has hooks of its own, but for timed ones beyond some hundreds on one owner: those that are declared in one go share them.
+ * Each task has hooks of its own, but for timed ones beyond some hundreds on one owner: those that are declared in one go share them. Beyond
+ * thousands on one owner, all others share its last onReady hook.
  */
 export class Hooks {
   readonly #phases: Phases
@@ -69,6 +70,6 @@ export class Hooks {
       // Sooner than what came in between, rather than not at all. They end in their place: of onClose hooks there can be any number.
       ready.at(-1)?.push(tasks)
     }
-    owner.addHook('onClose', () => this.#phases.end(tasks))
+    owner.addHook('onClose', async () => { await this.#phases.end(tasks) })
   }
 }

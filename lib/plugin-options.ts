@@ -1,4 +1,4 @@
-import { boolean, check, func, positiveDuration, wrong, type Check } from './check.ts'
+import { boolean, check, func, optionsOf, positiveDuration, wrong, type Check } from './check.ts'
 import type { Duration } from './duration.ts'
 import type { OnRun } from './run.ts'
 import type { Store } from './store.ts'
@@ -34,12 +34,15 @@ const stores: Check<Record<string, Store>> = value => {
 }
 const pluginChecks = { autostart: boolean, shutdownTimeout: positiveDuration, onRun: func<OnRun>, stores }
 
+const NAME = 'fastify-background-tasks'
+
 /** Fastify hands a plugin what `register` was given for itself, too. */
 const ofRegister = ['prefix', 'logLevel', 'logSerializers']
 
 /** Checks what `register` was given. Throws `FST_BG_INVALID_OPTION`. */
 export function pluginOptions (given: unknown): PluginOptions {
-  const own = Object.fromEntries(Object.entries(given as object).filter(([key]) => !ofRegister.includes(key)))
-  const options = check('fastify-background-tasks', own, pluginChecks)
+  const all = optionsOf(NAME, given, Object.keys(pluginChecks)) as object
+  const own = Object.fromEntries(Object.entries(all).filter(([key]) => !ofRegister.includes(key)))
+  const options = check(NAME, own, pluginChecks)
   return { autostart: true, shutdownTimeout: 8_000, onRun: undefined, stores: {}, ...options }
 }

@@ -143,11 +143,16 @@ let noop: unknown
 
 /** Whether a line would be written. Where a logger cannot tell, one whose method is that of `silent`, or a `noop`, writes nothing. */
 function enabled (log: FastifyBaseLogger & { isLevelEnabled?: (level: Level) => boolean }, level: Level): boolean {
-  const method: { name: string } = log[level]
-  if (log.isLevelEnabled !== undefined) return log.isLevelEnabled(level)
-  if (method === noop || method === log.silent) return false
-  if (method.name === 'noop') noop = method
-  return method !== noop
+  try {
+    const method: { name: string } = log[level]
+    if (log.isLevelEnabled !== undefined) return log.isLevelEnabled(level)
+    if (method === noop || method === log.silent) return false
+    if (method.name === 'noop') noop = method
+    return method !== noop
+  } catch {
+    // A logger of the user's: then that fails where it is caught.
+    return true
+  }
 }
 
 /** Logs without ever throwing: a line must not become a failure of the run that it is about. */

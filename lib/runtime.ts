@@ -108,11 +108,11 @@ export class Runtime implements Surroundings {
   async #start (): Promise<void> {
     if (!isBooted(this.#server)) await this.#server.ready()
     if (this.closing) throw new errorCodes.FST_BG_CLOSING('Background tasks cannot be started')
+    for (const task of this.tasks.values()) {
+      if (task.startable && task.options.enabled) await this.#orRollBack(false, async () => { await this.#startUnlessStopped(task) })
+    }
     // Those that are declared later start too.
     this.#autostarts = true
-    for (const task of this.tasks.values()) {
-      if (task.startable && task.options.enabled) await this.#orRollBack(false, async () => { await task.start() })
-    }
   }
 
   /** Resolves when no run is active, or waits in a queue; those of services apart. */
@@ -132,11 +132,12 @@ export class Runtime implements Surroundings {
     // Not another one that has its name since.
     if (this.tasks.get(task.name) === task) this.tasks.delete(task.name)
     this.#late.delete(task)
-    this.up.delete(task)
-    if (!task.active) return
-    // A handler that ignores its signal: close waits for it, as for any other.
+    // A handler may ignore its signal, and a start have something to stop: close waits for that, as for any other.
     this.#leaving.add(task)
-    void task.idle().then(() => { this.#leaving.delete(task) })
+    void task.end().then(() => {
+      this.#leaving.delete(task)
+      this.up.delete(task)
+    })
   }
 
   /** All that may have to be stopped. */
@@ -176,7 +177,7 @@ export class Runtime implements Surroundings {
     }
   }
 
-  /** One that is stopped or paused by hand meanwhile is no reason not to boot. */
+  /** One that is stopped or paused by hand meanwhile is no reason to stop the others. */
   async #startUnlessStopped (task: Task): Promise<void> {
     try {
       await task.start()
@@ -261,7 +262,7 @@ export class Runtime implements Surroundings {
   #end (tasks: Task[]): Promise<void> {
     // Already done in preClose, unless another plugin's preClose hook failed before it.
     this.#beginClose()
-    return this.up.size === 0 ? ended : this.#endAll(tasks)
+    return this.up.size + this.#leaving.size === 0 ? ended : this.#endAll(tasks)
   }
 
   /** Last first, and no longer than to the deadline. Their errors wait until all have ended. */

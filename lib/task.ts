@@ -109,7 +109,7 @@ export abstract class Task implements BackgroundTask, Runner {
     return !this.active && !this.holding && this.state !== 'running' && this.state !== 'stopping'
   }
 
-  /** Whether it is between two runs, with nothing to end. */
+  /** Whether it is between two runs, and need not be told that the application closes. */
   get resting (): boolean { return false }
 
   /** Whether its way down is behind it. */

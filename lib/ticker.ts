@@ -17,7 +17,7 @@ export interface TickerOptions {
 export interface Ticking extends Alarm {
   /** What it ticks by. */
   readonly scheduleClock: Clock
-  /** From when on its ticks are counted, on the clock's monotonic timeline: a pause does not move it. */
+  /** From when on its ticks are counted, on the clock's monotonic timeline: a pause does not move it. NaN while it is not started. */
   readonly origin: number
   /** The ticker's to write. */
   past: Past | undefined

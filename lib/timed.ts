@@ -49,7 +49,7 @@ export class TimedTask extends Task implements Ticking {
 
   get scheduleClock (): Clock { return this.surroundings.scheduleClock }
 
-  get origin (): number { return this.#origin as number }
+  get origin (): number { return this.#origin ?? NaN }
 
   override get nextRunAt (): Date | undefined { return this.options.ticker.nextAt(this) }
 

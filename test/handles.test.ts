@@ -364,6 +364,34 @@ t.test('remove stops a task and frees its name', async t => {
   t.equal((await app.backgroundTasks.health()).tasks.length, 3)
 })
 
+t.test('what a removed task still runs has ended before what was opened before it is closed', async t => {
+  for (const kind of ['timed', 'service', 'hosted'] as const) {
+    const { app } = await build(t, { shutdownTimeout: 100 })
+    const events: string[] = []
+    const { handler, gate, runs } = hanging()
+    const work = async (run: Run): Promise<void> => {
+      await handler(run)
+      events.push('it ends')
+    }
+    let task: BackgroundTask | undefined
+    app.register(async child => {
+      child.addHook('onClose', async () => { events.push('database closed') })
+      if (kind === 'timed') task = child.addBackgroundTask('a', { every: '1h', immediate: true }, work)
+      else if (kind === 'service') task = child.addBackgroundTask('a', work)
+      else task = child.addBackgroundTask('a', { enabled: false, start: work, stop () { events.push('it is stopped') } })
+    })
+    await app.ready()
+    if (kind === 'hosted') task?.start().catch(() => {})
+    while (runs.length === 0) await turns(1)
+    // After shutdownTimeout it waits no longer.
+    await task?.remove()
+    const closed = app.close()
+    gate.resolve()
+    await closed
+    t.same(events, kind === 'hosted' ? ['it ends', 'it is stopped', 'database closed'] : ['it ends', 'database closed'], kind)
+  }
+})
+
 t.test('a removed task refuses what would start it, and takes the rest', async t => {
   const clock = fake(t)
   const { app } = await build(t)

@@ -140,6 +140,34 @@ t.test('with autostart: false nothing starts at ready', async t => {
   t.same(events, ['late'])
 })
 
+t.test('backgroundTasks.start() goes on with the others when somebody stops one meanwhile', async t => {
+  const { app } = await build(t, { autostart: false })
+  const first = app.addBackgroundTask('first', { start () {} })
+  const called = deferred()
+  const second = app.addBackgroundTask('second', {
+    async start ({ signal }) {
+      called.resolve()
+      await aborted(signal)
+      throw signal.reason
+    }
+  })
+  const third = app.addBackgroundTask('third', { start () {} })
+  await app.ready()
+  const started = app.backgroundTasks.start()
+  await called.promise
+  await second.stop()
+  await started
+  t.same([first, second, third].map(({ state }) => state), ['running', 'stopped', 'running'])
+})
+
+t.test('after a backgroundTasks.start() that failed, what is declared later does not start', async t => {
+  const { app } = await build(t, { autostart: false })
+  app.addBackgroundTask('first', { start () { throw new Error('no') } })
+  await app.ready()
+  t.equal((await rejection(app.backgroundTasks.start())).message, 'no')
+  t.equal(app.addBackgroundTask('later', { start () {} }).state, 'idle')
+})
+
 t.test('after backgroundTasks.start(), what is declared later starts by itself', async t => {
   const { app } = await build(t, { autostart: false })
   await app.ready()

@@ -65,14 +65,18 @@ t.test('options are looked at once, and what a class or a prototype brings along
   class Schedule {
     get every (): string { return '1s' }
   }
+  t.match(await rejection(app.addBackgroundQueue('queue', handler).enqueue(1, Object.create({ delay: 5 }))), { code: 'FST_BG_INVALID_OPTION', message: /option "delay" is not an/ })
+  t.match(await rejection(Fastify().register(backgroundTasks, Object.create({ autostart: false })).ready()), { code: 'FST_BG_INVALID_OPTION', message: /option "autostart" is not an/ })
   const revocable = Proxy.revocable({}, {})
   revocable.revoke()
   const cases: Array<[declare: () => unknown, message: RegExp]> = [
-    [() => app.addBackgroundTask('a', new Mqtt()), /"a": option "start" is not the object's own, but comes from its class or prototype\. Pass a plain object, such as { start: run => object\.start\(run\) }/],
-    [() => app.addBackgroundTask('a', new Schedule(), handler), /"a": option "every" is not the object's own, .* such as { every: object\.every }/],
+    [() => app.addBackgroundTask('a', new Mqtt()), /"a": option "start" is not an ordinary property of the object, but comes from its class or prototype\. Pass a plain object, such as { start: run => object\.start\(run\) }/],
+    [() => app.addBackgroundTask('a', new Schedule(), handler), /"a": option "every" is not an ordinary property of the object, .* such as { every: object\.every }/],
     [() => app.addBackgroundTask('a', Object.create({ every: '1s' }), handler), /option "every" is not/],
     [() => app.addBackgroundTask('a', Object.create({ restart: 'never' }), handler), /option "restart" is not/],
     [() => app.addBackgroundQueue('a', Object.create({ concurrency: 5 }), handler), /"a": option "concurrency" is not/],
+    [() => app.addBackgroundTask('a', { restart: Object.create({ when: 'always' }) }, handler), /"a": restart: option "when" is not an ordinary property/],
+    [() => app.addBackgroundQueue('a', { keep: Object.create({ failed: {} }) }, handler), /"a": keep: option "failed" is not/],
     [() => app.addBackgroundTask('a', { get every (): string { throw new Error('of the getter') } }, handler), /"a": the options cannot be looked at: of the getter\. Pass a plain object/],
     [() => app.addBackgroundTask('a', revocable.proxy, handler), /"a": the options cannot be looked at: .*revoked/],
     [() => app.addBackgroundTask('a', { every: { [Symbol.for('nodejs.util.inspect.custom')] () { throw new Error('no') } } as never }, handler), /option "every" must be .* received an object that cannot be looked at/]

@@ -351,6 +351,21 @@ t.test('runs that a stop has interrupted come first again, in their order', asyn
   t.equal(hand.calls.slice(3).map(({ payload }) => payload).join(''), 'abcde')
 })
 
+t.test('a run that a stop has interrupted goes before those that wait for another attempt', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const hand = held()
+  const queue = app.addBackgroundQueue('a', { retry: { limit: 1, delay: '1s', jitter: false } }, hand.handler)
+  await app.ready()
+  for (const payload of 'ab') await queue.enqueue(payload)
+  ;(await hand.call(0)).fail(new Error('again'))
+  await hand.call(1)
+  await pass(clock, SECOND)
+  t.same((await list(queue, 'waiting')).map(({ payload }) => payload), ['a'])
+  await queue.stop()
+  t.same((await list(queue, 'waiting')).map(({ payload }) => payload), ['b', 'a'])
+})
+
 t.test('a pause and a stop hold for what the rate has put off', async t => {
   const clock = fake(t)
   const { app } = await build(t)

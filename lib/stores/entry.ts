@@ -12,6 +12,8 @@ export interface Details {
   progress?: Progress
   finishedAt?: number
   runAt?: number
+  /** Whether its last attempt was interrupted, and it has not begun since. */
+  interrupted?: boolean
   alarm?: Alarm
   /** Those who wait for its end. */
   ended?: Array<() => void>

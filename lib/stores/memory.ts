@@ -192,6 +192,7 @@ class MemoryQueue implements StoreQueue, Waiting {
     entry.state = 'active'
     active.add(entry)
     entry.startedAt = this.#options.clock.wall()
+    if (entry.more !== undefined) entry.more.interrupted = false
     if (entry.options.keyUntil === 'started') this.#keys.letGo(entry)
     this.#admit()
     this.#worker.execute(entry, settlement => { this.#settle(entry, settlement) })
@@ -232,7 +233,8 @@ class MemoryQueue implements StoreQueue, Waiting {
   /** It was interrupted: it comes first again, behind those that were and had begun before it. */
   #putBack (entry: Entry): void {
     entry.state = 'waiting'
-    this.#unfinished.waiting.putBack(entry, ({ startedAt = Infinity }) => startedAt <= Number(entry.startedAt))
+    entry.details.interrupted = true
+    this.#unfinished.waiting.putBack(entry, ({ more, startedAt }) => more?.interrupted === true && Number(startedAt) <= Number(entry.startedAt))
     this.#pump.wake()
   }
 

@@ -83,17 +83,20 @@ export class Pump {
 
   #beginAll (): void {
     this.#beginning = true
-    while (this.works && this.#runs.any && this.#active < this.#concurrency && !this.#isHeld()) {
-      // Its begin, or an end, has just been measured.
-      if (lastNow() >= this.#sliceEnd) {
-        this.wake()
-        break
+    try {
+      while (this.works && this.#runs.any && this.#active < this.#concurrency && !this.#isHeld()) {
+        // The begin of the one before, or its end, has just been measured.
+        if (lastNow() >= this.#sliceEnd) {
+          this.wake()
+          return
+        }
+        this.#active++
+        this.#rate?.started(this.#clock.now())
+        this.#runs.begin()
       }
-      this.#active++
-      this.#rate?.started(this.#clock.now())
-      this.#runs.begin()
+    } finally {
+      this.#beginning = false
     }
-    this.#beginning = false
   }
 
   /** Whether the rate allows no start now. */
