@@ -186,9 +186,9 @@ export class Ticker {
         return
       case 'once':
         this.#gather(task, oldest, next, (dues, count) => {
-          const { carried = 0 } = task.past ?? {}
-          this.#due(task, dues[0], Math.min(count - 1 + carried, COUNTED), 0)
-          if (task.past !== undefined) task.past.carried = 0
+          const past = pastOf(task)
+          this.#due(task, dues[0], Math.min(count - 1 + past.carried, COUNTED), 0)
+          past.carried = 0
         })
         return
       case 'all':

@@ -78,6 +78,9 @@ t.test('options are looked at once, and what a class or a prototype brings along
     [() => app.addBackgroundTask('a', { restart: Object.create({ when: 'always' }) }, handler), /"a": restart: option "when" is not an ordinary property/],
     [() => app.addBackgroundQueue('a', { keep: Object.create({ failed: {} }) }, handler), /"a": keep: option "failed" is not/],
     [() => app.addBackgroundTask('a', { get every (): string { throw new Error('of the getter') } }, handler), /"a": the options cannot be looked at: of the getter\. Pass a plain object/],
+    // eslint-disable-next-line no-throw-literal
+    [() => app.addBackgroundTask('a', { get every (): string { throw 'a text' } }, handler), /"a": the options cannot be looked at: 'a text'\./],
+    [() => app.addBackgroundTask('a', { every: Object.assign(() => {}, { [Symbol.for('nodejs.util.inspect.custom')] () { throw new Error('no') } }) as never }, handler), /received a function that cannot be looked at/],
     [() => app.addBackgroundTask('a', revocable.proxy, handler), /"a": the options cannot be looked at: .*revoked/],
     [() => app.addBackgroundTask('a', { every: { [Symbol.for('nodejs.util.inspect.custom')] () { throw new Error('no') } } as never }, handler), /option "every" must be .* received an object that cannot be looked at/]
   ]

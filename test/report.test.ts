@@ -2,6 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { runInNewContext } from 'node:vm'
 import { pino } from 'pino'
 import t from 'tap'
+import type { Attempt } from '../lib/attempt.ts'
 import { report, toError } from '../lib/report.ts'
 import { capture, type Line } from './helper.ts'
 
@@ -30,4 +31,11 @@ t.test('a logger that throws is none of the task\'s business', async t => {
   report.startFailed({ error: fail } as unknown as FastifyBaseLogger, 'a', undefined, 1, new Error('x'))
   report.stoppedLate({ warn: fail } as unknown as FastifyBaseLogger, 'a', undefined)
   t.equal(calls, 4, 'each line is tried once more with less in it')
+})
+
+t.test('a logger that throws when it is asked for its level is given the line', async t => {
+  const lines: object[] = []
+  const log = { isLevelEnabled () { throw new Error('not yet') }, info (line: object) { lines.push(line) } }
+  report.runSucceeded(log as unknown as FastifyBaseLogger, 'a', { id: 'x', number: 1 } as Attempt, { outcome: 'succeeded', value: undefined, error: undefined, duration: 1 })
+  t.same(lines, [{ task: 'a', run: 'x', attempt: 1, duration: 1 }])
 })

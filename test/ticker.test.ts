@@ -584,14 +584,45 @@ t.test('missed ticks that exclude leaves out are neither counted nor run', async
   t.same(linesOf(lines, 'error', /./), [])
 })
 
+t.test('while a tick is put off by its jitter, that is the next, also with an exclude', async t => {
+  const clock = fake(t)
+  random(t, 0.5, 0.5)
+  const { app } = await build(t)
+  const work = worker()
+  const task = app.addBackgroundTask('a', { every: '1h', jitter: '1h', exclude: () => false }, work.handler)
+  await app.ready()
+  await clock.tickAsync(1.25 * HOUR)
+  t.equal(since(task.nextRunAt, HOUR), 1)
+  await clock.tickAsync(0.25 * HOUR)
+  t.equal(since(task.nextRunAt, HOUR), 2)
+  t.same(dues(work, HOUR), [1])
+})
+
+for (const [back, next] of [[0.5, 6], [2, 4]] as const) {
+  t.test(`a task that is resumed after the clock was set back by ${back} hours`, async t => {
+    const clock = fake(t)
+    const { app } = await build(t)
+    const work = worker()
+    const task = app.addBackgroundTask('a', { cron: '0 * * * *', timezone: 'UTC' }, work.handler)
+    await app.ready()
+    await clock.tickAsync(5.25 * HOUR)
+    await task.pause()
+    clock.setSystemTime(Date.now() - back * HOUR)
+    await task.resume()
+    t.equal(since(task.nextRunAt, HOUR), next, 'no due time fires twice, unless it was set back by more than an hour')
+  })
+}
+
 t.test('an exclude that stops, pauses or removes its own task is not called again, and nothing runs', async t => {
   const clock = fake(t)
   for (const ask of ['stop', 'pause', 'remove'] as const) {
     for (const misfire of ['once', 'all'] as const) {
-      for (const [when, move] of [
-        ['at a tick', async () => { await clock.tickAsync(HOUR) }],
-        ['at a missed one', async () => { clock.jump(DAY) }],
-        ['as the next run is asked for', async (task: BackgroundTask) => { task.nextRuns(5) }]
+      for (const [when, at, move] of [
+        ['at a tick', 1, async () => { await clock.tickAsync(HOUR) }],
+        ['at a missed one', 1, async () => { clock.jump(DAY) }],
+        // Each of 24 is looked at to find those that are to run, and again before it is run.
+        ['at one that is to be made up for', misfire === 'all' ? 30 : 25, async () => { clock.jump(DAY) }],
+        ['as the next run is asked for', 1, async (task: BackgroundTask) => { task.nextRuns(5) }]
       ] as const) {
         const { app, lines } = await build(t)
         const work = worker()
@@ -600,7 +631,7 @@ t.test('an exclude that stops, pauses or removes its own task is not called agai
           every: '1h',
           misfire,
           exclude () {
-            if (++looks === 1) void task[ask]()
+            if (++looks === at) void task[ask]()
             return false
           }
         }, work.handler)
@@ -608,7 +639,7 @@ t.test('an exclude that stops, pauses or removes its own task is not called agai
         looks = 0
         await move(task)
         await turns()
-        t.same([work.calls, looks, task.history], [[], 1, []], `${ask} ${when}, ${misfire}`)
+        t.same([work.calls, looks, task.history], [[], at, []], `${ask} ${when}, ${misfire}`)
         t.equal(task.nextRunAt, undefined)
         t.same(linesOf(lines, 'error', /./), [])
         await app.close()
