@@ -89,9 +89,12 @@ export function optionsOf (where: string, given: unknown, known: string[]): unkn
   let own: unknown = given
   try {
     if (typeof given === 'object' && given !== null && !Array.isArray(given)) {
-      const copy: object = own = { ...given }
-      const others = known.filter(key => !Object.hasOwn(copy, key))
-      inherited = others.map(key => [key, (given as Record<string, unknown>)[key]] as [string, unknown]).find(([, value]) => value !== undefined)
+      own = { ...given }
+      for (const key of known) {
+        if (Object.hasOwn(own as object, key) || !(key in given)) continue
+        const value = (given as Record<string, unknown>)[key]
+        if (value !== undefined) inherited ??= [key, value]
+      }
     }
   } catch (error) {
     throw invalid(`${where}: the options cannot be looked at: ${error instanceof Error ? error.message : show(error)}. Pass a plain object.`, { cause: error })

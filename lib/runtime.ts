@@ -262,7 +262,7 @@ export class Runtime implements Surroundings {
   #end (tasks: Task[]): Promise<void> {
     // Already done in preClose, unless another plugin's preClose hook failed before it.
     this.#beginClose()
-    return this.up.size + this.#leaving.size === 0 ? ended : this.#endAll(tasks)
+    return this.up.size === 0 ? ended : this.#endAll(tasks)
   }
 
   /** Last first, and no longer than to the deadline. Their errors wait until all have ended. */

@@ -366,7 +366,7 @@ t.test('remove stops a task and frees its name', async t => {
 
 t.test('what a removed task still runs has ended before what was opened before it is closed', async t => {
   for (const kind of ['timed', 'service', 'hosted'] as const) {
-    const { app } = await build(t, { shutdownTimeout: 100 })
+    const { app } = await build(t, { shutdownTimeout: 300 })
     const events: string[] = []
     const { handler, gate, runs } = hanging()
     const work = async (run: Run): Promise<void> => {
@@ -386,6 +386,9 @@ t.test('what a removed task still runs has ended before what was opened before i
     // After shutdownTimeout it waits no longer.
     await task?.remove()
     const closed = app.close()
+    // Long enough for all the rest to close.
+    await turns(30)
+    t.same(events, [], 'the close waits')
     gate.resolve()
     await closed
     t.same(events, kind === 'hosted' ? ['it ends', 'it is stopped', 'database closed'] : ['it ends', 'database closed'], kind)

@@ -2,7 +2,8 @@
 import type { FastifyInstance } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import t from 'tap'
-import { aborted, build, deferred } from './helper.ts'
+import type { TaskHandler } from '../lib/index.ts'
+import { aborted, build, deferred, type Deferred } from './helper.ts'
 
 /** What is opened and closed with an instance. */
 function open (app: FastifyInstance, name: string, events: string[]): void {
@@ -75,6 +76,17 @@ t.test('however many tasks there are, each starts after what was registered befo
   t.same(events, ['database opened', 'first of the child', 'first of the child ended', 'database closed'])
 })
 
+/** A handler that works until it is told to end, and then takes a moment. */
+function working (name: string, events: string[], begun: Deferred<void>): TaskHandler {
+  return async ({ signal }) => {
+    events.push(`${name} begins`)
+    begun.resolve()
+    await aborted(signal)
+    await new Promise(resolve => { setImmediate(resolve) })
+    events.push(`${name} ended`)
+  }
+}
+
 for (const [what, count] of [['a few', 10], ['as many as have hooks of their own', 200], ['more', 450]] as const) {
   for (const where of ['the same instance', 'a child']) {
     t.test(`with ${what} timed tasks before it, a service of ${where} begins and ends in its place, in one go with what it uses`, async t => {
@@ -85,13 +97,7 @@ for (const [what, count] of [['a few', 10], ['as many as have hooks of their own
       const declare = async (owner: FastifyInstance): Promise<void> => {
         owner.addBackgroundTask('before', { every: '1h' }, () => {})
         open(owner, 'database', events)
-        owner.addBackgroundTask('service', async ({ signal }) => {
-          events.push('service begins')
-          begun.resolve()
-          await aborted(signal)
-          await new Promise(resolve => { setImmediate(resolve) })
-          events.push('service ended')
-        })
+        owner.addBackgroundTask('service', working('service', events, begun))
         open(owner, 'cache', events)
       }
       if (where === 'a child') app.register(declare)
@@ -112,13 +118,7 @@ t.test('a timed task among hundreds of a plugin of its own has its place too', a
   for (let i = 0; i < 450; i++) app.addBackgroundTask(`task ${i}`, { every: '1h' }, () => {})
   app.register(async child => {
     open(child, 'database', events)
-    child.addBackgroundTask('timed', { every: '1h', immediate: true }, async ({ signal }) => {
-      events.push('run begins')
-      begun.resolve()
-      await aborted(signal)
-      await new Promise(resolve => { setImmediate(resolve) })
-      events.push('run ended')
-    })
+    child.addBackgroundTask('timed', { every: '1h', immediate: true }, working('run', events, begun))
     open(child, 'cache', events)
   })
   await app.ready()
