@@ -4,8 +4,8 @@ import Fastify from 'fastify'
 import cron from 'node-cron'
 import { SimpleIntervalJob, Task, ToadScheduler } from 'toad-scheduler'
 import backgroundTasks from 'fastify-background-tasks'
-import { Clock } from '../dist/lib/clock.js'
-import { Every } from '../dist/lib/schedule.js'
+import { Clock } from '../dist/lib/time/clock.js'
+import { Every } from '../dist/lib/time/schedule.js'
 
 const [, , name, given, what] = process.argv
 /** How many are started and stopped before memory is measured, so that the code is not counted. */

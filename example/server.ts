@@ -1,4 +1,4 @@
-// The application that `npm start` runs. Stop it with Ctrl-C or SIGTERM, and read in the log what ends after what.
+// The application that `npm start` runs. Stop it with Ctrl-C or SIGTERM: the log shows what ends after what.
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'
@@ -58,6 +58,8 @@ app.post<{ Body: Mail }>('/mails', { schema: { body: mail } }, async (request, r
 })
 
 app.get('/mails', async () => await app.mails.counts())
+
+app.get('/', async () => ({ try: ['POST /orders { item }', 'GET /orders', 'POST /mails { to }', 'GET /mails', 'GET /tasks'] }))
 
 app.get('/tasks', async () => [...app.backgroundTasks].map(({ name, kind, state }) => ({ name, kind, state })))
 

@@ -1,9 +1,8 @@
 import { inspect } from 'node:util'
 import { closestMatch } from 'leven'
-import { parseDuration } from './duration.ts'
 import { errorCodes } from './errors.ts'
 
-/** Throws what is wrong with a value, or returns what is kept of it. */
+/** Checks a value and returns it in the form that the plugin keeps. Throws `wrong()`. */
 export type Check<T> = (value: unknown) => T
 
 export const abortSignal: Check<AbortSignal> = value => {
@@ -18,31 +17,15 @@ export const func = <T>(value: unknown): T => {
   if (typeof value !== 'function') throw wrong('a function', value)
   return value as T
 }
-export const duration: Check<number> = value => {
-  const ms = parseDuration(value)
-  if (ms === undefined) throw wrong(durationText, value)
-  return ms
-}
-export const positiveDuration: Check<number> = value => {
-  const ms = parseDuration(value)
-  if (ms === undefined || ms === 0) throw wrong(`${durationText}, above 0`, value)
-  return ms
-}
-/** setTimeout knows no part of a millisecond. */
-export const period: Check<number> = value => {
-  const ms = parseDuration(value)
-  if (ms === undefined || ms < 1) throw wrong(`${durationText}, 1 ms or more`, value)
-  return ms
-}
 export const text: Check<string> = value => {
-  if (typeof value !== 'string' || value === '') throw wrong('a text', value)
+  if (typeof value !== 'string' || value === '') throw wrong('a non-empty string', value)
   return value
 }
 export const whole = (from: number, to = Number.MAX_SAFE_INTEGER): Check<number> => value => {
   if (!Number.isSafeInteger(value) || Number(value) < from || Number(value) > to) throw wrong(`a whole number from ${from}${to === Number.MAX_SAFE_INTEGER ? '' : ` to ${to}`}`, value)
   return value as number
 }
-/** An option that is an object itself, with the checks of its own keys. */
+/** Check of an option that is an object with keys of its own. */
 export const object = <C extends Record<string, Check<unknown>>>(key: string, checks: C): Check<Checked<C>> => value => {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(`an object with ${Object.keys(checks).join(', ')}`, value)
   return check(key, value, checks)
@@ -51,40 +34,43 @@ export const oneOf = <T extends string>(...all: T[]): Check<T> => value => {
   if (!all.includes(value as T)) throw wrong(`one of ${all.map(show).join(', ')}`, value)
   return value as T
 }
-export const durationText = "a duration: milliseconds, or a text such as '500ms', '30s' or '1h30m' (units w d h m s ms, descending, once each)"
-
-/** An `FST_BG_INVALID_OPTION` that says what is wrong. */
+/** An `FST_BG_INVALID_OPTION` with the given message. */
 export function invalid (what: string, options?: { cause: unknown }): Error {
   return options === undefined ? new errorCodes.FST_BG_INVALID_OPTION(what) : new errorCodes.FST_BG_INVALID_OPTION(what, options)
 }
 
-/** How a value stands in an error message. */
+/** A value as error messages show it. */
 export function show (value: unknown): string {
   try {
     return inspect(value, { depth: 0, breakLength: Infinity, maxStringLength: 80 })
   } catch {
-    return `${typeof value === 'object' ? 'an' : 'a'} ${typeof value} that cannot be looked at`
+    return `${typeof value === 'object' ? 'an' : 'a'} ${typeof value} that throws when it is inspected`
   }
+}
+
+/** Whether a value is an object with keys, and no array. */
+export function isObject (value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 class Wrong extends Error {}
 
-/** What a check throws: what was expected, and what came instead. */
+/** The error that a check throws: what it expected and what it received. */
 export function wrong (expected: string, received: unknown): Wrong {
   return new Wrong(`must be ${expected}; received ${show(received)}`)
 }
 
-/** What comes out of `check`. */
+/** Result of `check`. */
 type Checked<C extends Record<string, Check<unknown>>> = { [K in keyof C]?: ReturnType<C[K]> }
 
-/** The keys that belong to another kind, and what that is. */
-export type Elsewhere = Record<string, string>
+/** Option keys of other kinds of task, each with the kind it belongs to. */
+export type OtherKinds = Record<string, string>
 
 /**
- * The options as they are given, each looked at once. What a class or a prototype brings along is refused: a method would be called
- * with another `this`, and a getter may say something else next time.
+ * A copy of the given options, which reads each option once. Refuses options that come from a class or a prototype: the plugin would call a
+ * method with another `this`, and a getter may return something else next time.
  */
-export function optionsOf (where: string, given: unknown, known: string[]): unknown {
+export function plainOptions (where: string, given: unknown, known: string[]): unknown {
   let inherited: [key: string, value: unknown] | undefined
   let own: unknown = given
   try {
@@ -97,7 +83,7 @@ export function optionsOf (where: string, given: unknown, known: string[]): unkn
       }
     }
   } catch (error) {
-    throw invalid(`${where}: the options cannot be looked at: ${error instanceof Error ? error.message : show(error)}. Pass a plain object.`, { cause: error })
+    throw invalid(`${where}: the options cannot be read: ${error instanceof Error ? error.message : show(error)}. Pass a plain object.`, { cause: error })
   }
   if (inherited === undefined) return own
   const [key, value] = inherited
@@ -106,12 +92,12 @@ export function optionsOf (where: string, given: unknown, known: string[]): unkn
 }
 
 /**
- * Copies the keys that `checks` knows from options, each through its check. An unknown key is refused, with a suggestion from
- * the keys of all kinds; a known one that is undefined counts as not given. The object itself is neither kept nor changed.
+ * Checks options and returns a checked copy. Refuses an unknown key, and suggests one from the keys of all kinds. A known key with the value
+ * undefined counts as not given. The plugin neither keeps nor changes the given object.
  */
-export function check<C extends Record<string, Check<unknown>>> (where: string, options: unknown, checks: C, elsewhere: Elsewhere = {}): Checked<C> {
+export function check<C extends Record<string, Check<unknown>>> (where: string, options: unknown, checks: C, otherKinds: OtherKinds = {}): Checked<C> {
   const known = Object.keys(checks)
-  const given = optionsOf(where, options, known)
+  const given = plainOptions(where, options, known)
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
     throw invalid(`${where}: options must be an object; received ${show(given)}.`)
   }
@@ -119,22 +105,22 @@ export function check<C extends Record<string, Check<unknown>>> (where: string, 
   for (const key of Object.keys(given)) {
     const checkOf = Object.hasOwn(checks, key) ? checks[key] : undefined
     const value = (given as Record<string, unknown>)[key]
-    if (value === undefined && (checkOf !== undefined || Object.hasOwn(elsewhere, key))) continue
-    if (checkOf === undefined) throw unknownOption(where, key, known, elsewhere)
+    if (value === undefined && (checkOf !== undefined || Object.hasOwn(otherKinds, key))) continue
+    if (checkOf === undefined) throw unknownOption(where, key, known, otherKinds)
     try {
       checked[key] = checkOf(value)
     } catch (error) {
       const { message } = error as Error
-      // Else it is of an option that is an object itself, and says which of its own.
+      // Any other error comes from the check of a nested object, and names the nested key.
       throw invalid(error instanceof Wrong ? `${where}: option "${key}" ${message}.` : `${where}: ${message}`)
     }
   }
   return checked as Checked<C>
 }
 
-function unknownOption (where: string, key: string, known: string[], elsewhere: Elsewhere): Error {
-  if (Object.hasOwn(elsewhere, key)) return invalid(`${where}: option "${key}" belongs to ${elsewhere[key]}.`)
-  const keys = [...known, ...Object.keys(elsewhere)]
+function unknownOption (where: string, key: string, known: string[], otherKinds: OtherKinds): Error {
+  if (Object.hasOwn(otherKinds, key)) return invalid(`${where}: option "${key}" belongs to ${otherKinds[key]}.`)
+  const keys = [...known, ...Object.keys(otherKinds)]
   const near = keys.find(one => one.toLowerCase() === key.toLowerCase()) ?? closestMatch(key, keys, { maxDistance: Math.max(1, Math.floor(key.length / 2.5)) })
   return invalid(`${where}: unknown option "${key}". ${near === undefined ? '' : `Did you mean "${near}"? `}It takes ${known.join(', ')}.`)
 }

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { build } from './helper.ts'
+import { build } from './support/helper.ts'
 
 const run = promisify(execFile)
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
@@ -76,7 +76,7 @@ t.test('docs/queues.md has every option of a queue and of enqueue, and no other'
 
 t.test('docs/queues.md has every method that a queue has besides those of a task', async t => {
   const [, table = ''] = /## The handle\n(.*?)\n## /s.exec(read('../docs/queues.md')) ?? []
-  const [, declared = ''] = /export interface BackgroundQueue<.*?\{\n(.*?)^\}/ms.exec(read('../lib/queue-handle.ts')) ?? []
+  const [, declared = ''] = /export interface BackgroundQueue<.*?\{\n(.*?)^\}/ms.exec(read('../lib/queue/handle.ts')) ?? []
   const methods = [...declared.matchAll(/^ {2}(\w+) \(/gm)].map(([, name]) => name)
   t.ok(methods.length > 8)
   for (const name of methods) t.ok(table.includes(`\`${name}(`), `${name}()`)

@@ -2,7 +2,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import t from 'tap'
 import backgroundTasks, { type BackgroundTask, type Run } from '../lib/index.ts'
-import { aborted, build, deferred, rejection } from './helper.ts'
+import { aborted, build, deferred, rejection } from './support/helper.ts'
 
 /** An app without the plugin. The teardown closes it. */
 function bare (t: { teardown (callback: () => unknown): void }): FastifyInstance {

@@ -7,8 +7,8 @@ import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import { Child, noSignals } from './child.ts'
-import { needsRedis, Redis } from './redis.ts'
+import { Child, noSignals } from './support/child.ts'
+import { needsRedis, Redis } from './support/redis.ts'
 
 const run = promisify(execFile)
 const sources = new URL('../example/', import.meta.url)

@@ -1,6 +1,6 @@
 // Giving up with 'close': it ends the process, and sets its exit code. So never in this process: fixtures/giveup.ts.
 import t, { type Test } from 'tap'
-import { Child, noSignals, type LogLine } from './child.ts'
+import { Child, noSignals, type LogLine } from './support/child.ts'
 
 t.jobs = 3 // they mostly wait
 

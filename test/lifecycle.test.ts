@@ -4,7 +4,7 @@ import Fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import t from 'tap'
 import backgroundTasks from '../lib/index.ts'
-import { aborted, build, deferred, later, logged, mortal, rejection } from './helper.ts'
+import { aborted, build, deferred, later, logged, mortal, rejection } from './support/helper.ts'
 
 /** A plugin that opens something when the app is ready and closes it with the app, as a database plugin does. */
 function database (events: string[]): FastifyPluginAsync {

@@ -142,7 +142,7 @@ t.test('the tarball', async t => {
   t.test('shows package.json and hides what is inside', async t => {
     t.same(await program(installed, 'inside.mjs', `
       import manifest from '${name}/package.json' with { type: 'json' }
-      const codes = await Promise.all(['lib/index.ts', 'dist/lib/index.js', 'dist/lib/runtime.js']
+      const codes = await Promise.all(['lib/index.ts', 'dist/lib/index.js', 'dist/lib/app/lifecycle.js']
         .map(path => import('${name}/' + path).then(() => 'found', error => error.code)))
       console.log(JSON.stringify([manifest.version, ...codes]))
     `), [manifest.version, ...Array<string>(3).fill('ERR_PACKAGE_PATH_NOT_EXPORTED')])

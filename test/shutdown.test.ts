@@ -3,8 +3,8 @@ import { createServer, type AddressInfo } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import backgroundTasks, { type BackgroundTasksOptions } from '../lib/index.ts'
-import { aborted, build, capture, deferred, later, logged, rejection, type Line } from './helper.ts'
-import { streaming } from './stream.ts'
+import { aborted, build, capture, deferred, later, logged, rejection, type Line } from './support/helper.ts'
+import { streaming } from './support/stream.ts'
 
 /** A service that ends when its signal aborts, and not before it has been called: resolves with the reason. */
 function service (app: FastifyInstance, name: string): { called: Promise<AbortSignal>, reason: Promise<Error & { code: string }> } {

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import t, { type Test } from 'tap'
-import { Child, noSignals } from './child.ts'
+import { Child, noSignals } from './support/child.ts'
 
 t.jobs = 4 // they mostly wait
 

@@ -5,7 +5,7 @@ import { runInNewContext } from 'node:vm'
 import Fastify from 'fastify'
 import t from 'tap'
 import backgroundTasks, { type BackgroundTask } from '../lib/index.ts'
-import { aborted, deferred } from './helper.ts'
+import { aborted, deferred } from './support/helper.ts'
 
 const TASKS = 20
 

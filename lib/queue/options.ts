@@ -1,0 +1,169 @@
+import type { FastifyInstance, FastifyTypeProvider } from 'fastify'
+import { check, type Check, invalid, object, oneOf, show, text, whole, wrong } from '../check.ts'
+import { retry, type RetryOptions, type RetryPolicy } from '../run/index.ts'
+import type { Keep, OpenOptions, RunOptions } from '../store/index.ts'
+import { checkLevel, handlerChecks, type HandlerOptions, otherKinds, queueKeys, type SharedHandlerOptions } from '../task/index.ts'
+import { duration, type Duration, positiveDuration } from '../time/index.ts'
+import type { EnqueueOptions } from './handle.ts'
+
+/** How many ended runs the store keeps, and for how long. */
+export interface KeepPolicy {
+  /** The most runs. */
+  count?: number | undefined
+  /** The time after their end. */
+  age?: Duration | undefined
+}
+
+/** Options of a queue. */
+export interface QueueOptions<Schema = unknown> extends HandlerOptions {
+  /** Schema of the payload, for the validator compiler of the owner, or Fastify's default one. */
+  schema?: {
+    /** The schema, as that compiler takes it. */
+    payload: Schema
+  } | undefined
+  /** Name of the store for its runs. Default: the plugin's `default` store, or memory if there is none. */
+  store?: string | undefined
+  /** The most active runs of this process. Default `1`. */
+  concurrency?: number | undefined
+  /** Further attempts of a failed run: their number, or a policy. Default `0`. */
+  retry?: number | RetryPolicy | undefined
+  /** The most waiting and delayed runs. Default `10000`. */
+  maxSize?: number | undefined
+  /** What `enqueue` does while the queue is full. Default `'reject'`: with `FST_BG_QUEUE_FULL`, which a route answers with 503. `'wait'`: waits for room. */
+  onFull?: 'reject' | 'wait' | undefined
+  /** At most `limit` attempts begin within any time of length `per`. Default: no limit. */
+  rate?: {
+    /** The most attempts, 1 or more. */
+    limit: number
+    /** The time, above 0. */
+    per: Duration
+  } | undefined
+  /** The most bytes of a payload as JSON. Default `256000`. */
+  maxPayload?: number | undefined
+  /** How many ended runs the store keeps, so that you can list and retry them. */
+  keep?: {
+    /** Runs that succeeded. Default: none; on BullMQ the last 100, for a day. */
+    succeeded?: KeepPolicy | undefined
+    /** Runs that failed for good. Default: the last 100; on BullMQ the last 1,000, for 14 days. */
+    failed?: KeepPolicy | undefined
+  } | undefined
+  /** Belongs to a service: a queue has `retry`. */
+  restart?: undefined
+  /** Belongs to a timed task. */
+  every?: undefined
+  /** Belongs to a timed task. */
+  cron?: undefined
+}
+
+/** Type of the payload that a handler gets, by the type provider of the instance; `unknown` without a schema that it knows. */
+export type PayloadOf<Server, Schema> = Server extends FastifyInstance<any, any, any, any, infer Provider>
+  ? Provider extends FastifyTypeProvider ? (Provider & { schema: Schema })['validator'] : unknown
+  : unknown
+
+/** Type of the payload that `enqueue` takes: the input type of a Standard Schema (zod, valibot, arktype), else the type that the handler takes. */
+export type EnqueuedOf<Schema, Payload> = Schema extends { readonly '~standard': { readonly types?: { readonly input: infer Input } | undefined } } ? Input : Payload
+
+/** A queue's options, checked and complete. */
+export interface CheckedQueueOptions extends SharedHandlerOptions {
+  retry: RetryOptions | undefined
+  schema: unknown
+  maxPayload: number
+  store: string | undefined
+  open: Omit<OpenOptions, 'name' | 'clock' | 'log'>
+}
+
+const keep: Check<Keep> = value => {
+  const { count, age } = object('keep', { count: whole(0), age: positiveDuration })(value)
+  return { count, age }
+}
+const schema: Check<{ payload: unknown }> = value => {
+  const { payload } = object('schema', { payload: (one: unknown) => one })(value)
+  if ((typeof payload !== 'object' || payload === null) && typeof payload !== 'function') throw wrong('an object with the schema of the payload: { payload: … }', value)
+  return { payload }
+}
+const rate: Check<{ limit: number, per: number }> = value => {
+  const { limit, per } = object('rate', { limit: whole(1), per: positiveDuration })(value)
+  if (limit === undefined || per === undefined) throw wrong("an object with both, such as { limit: 10, per: '1s' }", value)
+  return { limit, per }
+}
+const queueChecks = {
+  ...handlerChecks,
+  retry,
+  schema,
+  store: text,
+  concurrency: whole(1),
+  maxSize: whole(1),
+  onFull: oneOf('reject', 'wait'),
+  rate,
+  maxPayload: whole(1),
+  keep: object('keep', { succeeded: keep, failed: keep })
+} satisfies Record<typeof queueKeys[number] | keyof typeof handlerChecks | 'retry', Check<unknown>>
+
+const noKeep: Keep = { count: undefined, age: undefined }
+
+/** Checks the options of a queue. Throws `FST_BG_INVALID_OPTION`. */
+export function queueOptions (where: string, given: unknown, owner: FastifyInstance): CheckedQueueOptions {
+  const { schema, concurrency = 1, maxSize, onFull, rate, keep = {}, ...options } = check(where, given, queueChecks, { ...otherKinds, ...ofTasks })
+  checkLevel(where, options.logLevel, owner)
+  const { succeeded = noKeep, failed = noKeep } = keep
+  return {
+    ...defaults,
+    ...options,
+    schema: schema?.payload,
+    open: { concurrency, maxSize, onFull, rate, keep: { succeeded, failed } }
+  }
+}
+
+const ofTasks = { restart: 'a service; a queue has "retry"' }
+const defaults = { enabled: true, grace: 5_000, logLevel: undefined, timeout: undefined, onGiveUp: 'log' as const, retry: undefined, maxPayload: 256_000, store: undefined }
+
+const date: Check<number> = value => {
+  if (!(value instanceof Date) || Number.isNaN(value.getTime())) throw wrong('a Date', value)
+  return value.getTime()
+}
+/** `retry: 0` of a run: a policy too, so that the queue's own does not apply. */
+const never: RetryOptions = { limit: 0, delay: 0, factor: 1, maxDelay: 0, jitter: false }
+const ownRetry: Check<RetryOptions> = value => retry(value) ?? never
+const enqueueChecks = {
+  delay: duration,
+  runAt: date,
+  // BullMQ's own limit.
+  priority: whole(0, 2 ** 21 - 1),
+  key: text,
+  keyUntil: oneOf('started', 'finished'),
+  retry: ownRetry,
+  reqId: text
+} satisfies Record<keyof EnqueueOptions, Check<unknown>>
+
+const plain: RunOptions = { delay: 0, runAt: undefined, priority: 0, key: undefined, keyUntil: 'finished', retry: undefined, reqId: undefined }
+
+/** Checks the options of `enqueue`. Throws `FST_BG_INVALID_OPTION`. */
+export function enqueueOptions (queue: string, given: unknown): RunOptions {
+  if (given === undefined) return plain
+  const where = `enqueue() of background queue "${queue}"`
+  const options = { ...plain, ...check(where, given, enqueueChecks) }
+  if (options.delay > 0 && options.runAt !== undefined) throw invalid(`${where}: "delay" and "runAt" exclude each other. Pass one of them.`)
+  if (options.keyUntil === 'started' && options.key === undefined) throw invalid(`${where}: "keyUntil" goes with "key"; received no key.`)
+  return options
+}
+
+const listChecks = { state: oneOf('waiting', 'delayed', 'active', 'succeeded', 'failed'), limit: whole(1, 1_000), cursor: text }
+
+/** Checks the options of `list`. Throws `FST_BG_INVALID_OPTION`. */
+export function listOptions (queue: string, given: unknown): { state: typeof listChecks.state extends Check<infer S> ? S : never, limit: number, offset: number } {
+  const where = `list() of background queue "${queue}"`
+  const { state, limit = 100, cursor = '0' } = check(where, given ?? {}, listChecks)
+  if (state === undefined) throw invalid(`${where}: pass the state of the runs to list: { state: 'failed' }. It takes waiting, delayed, active, succeeded, failed.`)
+  if (!/^\d{1,15}$/.test(cursor)) throw invalid(`${where}: option "cursor" must be what the page before gave; received ${show(cursor)}.`)
+  return { state, limit, offset: Number(cursor) }
+}
+
+/** Checks the state that `clear` is given. Throws `FST_BG_INVALID_OPTION`. */
+export function clearedState (queue: string, state: unknown): 'waiting' | 'delayed' | 'succeeded' | 'failed' {
+  const of = oneOf('waiting', 'delayed', 'succeeded', 'failed')
+  try {
+    return of(state)
+  } catch (error) {
+    throw invalid(`clear() of background queue "${queue}": the state ${(error as Error).message}. Runs that are active can be cancelled.`)
+  }
+}

@@ -1,0 +1,124 @@
+import type { Settlement } from '../store.ts'
+import type { ActiveJob, ActiveJobs } from './active-jobs.ts'
+import type { QueueContext } from './context.ts'
+import { claimedRunOf, errorFor, type RunJob } from './job.ts'
+
+/** What a processor asks and tells its fetcher. */
+export interface ProcessorHooks {
+  /** Whether the queue takes jobs. */
+  takes (): boolean
+  /** Called when a cancelled job has ended. */
+  cancelled (id: string): void
+}
+
+/**
+ * Runs a job, and tells BullMQ how it ended.
+ *
+ * BullMQ knows two ends, success and failure. This adds three: an interrupted job goes back to the front with the same attempt number, a cancelled
+ * job is removed, and a job whose lease was lost is left alone unless no other process has it.
+ */
+export class Processor {
+  readonly #context: QueueContext
+  readonly #jobs: ActiveJobs
+  readonly #hooks: ProcessorHooks
+
+  constructor (context: QueueContext, jobs: ActiveJobs, hooks: ProcessorHooks) {
+    this.#context = context
+    this.#jobs = jobs
+    this.#hooks = hooks
+  }
+
+  /** Resolves if the job has succeeded. A rejection with a WaitingError tells BullMQ that the job was handled already. */
+  async process (job: RunJob, token: string): Promise<void> {
+    const { engine } = this.#context
+    const jobs = this.#jobs
+    // The worker fetched it while the queue was told to take no more.
+    if (!this.#hooks.takes()) return await this.#giveBack(job, token)
+    if (job.data.keyUntil === 'started') await this.#releaseKey(job)
+    const active = this.#take(job)
+    const settlement = await active.settlement
+    // Its lease was lost, and this process fetched it again while it ran: only the call with the valid lease reports the end.
+    if (active.job !== job) throw new engine.WaitingError()
+    if (active.lost && !await this.#reclaim(job, token)) {
+      // Another process has the job.
+      jobs.record(job)
+      throw new engine.WaitingError()
+    }
+    switch (settlement.outcome) {
+      case 'succeeded':
+        // BullMQ would fail a job whose success it cannot record. Leave such a job: it will run again.
+        job.moveToFailed = async () => {}
+        return
+      case 'cancelled':
+        // BullMQ has no cancelled state: complete the job and remove it.
+        job.opts.removeOnComplete = true
+        void active.recorded().then(() => { this.#hooks.cancelled(job.id as string) })
+        return
+      case 'interrupted':
+        return await this.#giveBack(job, token).finally(() => { jobs.record(job) })
+      case 'failed':
+        return await this.#fail(job, settlement)
+    }
+  }
+
+  /** Runs the job, unless it still runs here: then its lease was lost before, and belongs to this process again. */
+  #take (job: RunJob): ActiveJob {
+    const { worker } = this.#context
+    const jobs = this.#jobs
+    const before = jobs.get(job.id as string)
+    if (before !== undefined && before.settledAt === undefined) {
+      jobs.again(before, job)
+      return before
+    }
+    const active = jobs.add(job)
+    worker.execute(claimedRunOf(job), settlement => { jobs.settle(active, settlement) })
+    return active
+  }
+
+  /** Frees the key. If that fails, leaves the job: a key that stays taken would lose an update that arrives during the run. */
+  async #releaseKey (job: RunJob): Promise<void> {
+    await job.removeDeduplicationKey().catch(() => { throw new this.#context.engine.WaitingError() })
+  }
+
+  /** Puts a job back to the front, as if nobody had fetched it. If that fails, its lease expires, and another process fetches it. */
+  async #giveBack (job: RunJob, token: string): Promise<never> {
+    await this.#moveBack(job, token).catch(() => {})
+    throw new this.#context.engine.WaitingError()
+  }
+
+  async #moveBack (job: RunJob, token: string): Promise<void> {
+    try {
+      await job.moveToWait(token)
+    } catch {
+      // Its lock has expired. Give it back only if no other process has it.
+      if (!await this.#reclaim(job, token)) return
+      await job.moveToWait(token)
+    }
+    await this.#takeKey(job)
+  }
+
+  /** Takes the key again that the job freed when it began, unless another job has it. */
+  async #takeKey ({ id = '', deduplicationId = '', data: { keyUntil } }: RunJob): Promise<void> {
+    if (keyUntil === 'started') await this.#context.scripts.takeKey(deduplicationId, id)
+  }
+
+  /** Takes the lease again if no other process has the job. Resolves to whether it did. */
+  async #reclaim ({ id = '' }: RunJob, token: string): Promise<boolean> {
+    return await this.#context.scripts.reclaim(id, token, this.#context.leases.lease).catch(() => false)
+  }
+
+  /** Delays the job by `retryIn`, or fails it for good. BullMQ reads the policy from the job's options, so write ours there. */
+  async #fail (job: RunJob, { error: stored, retryIn }: Settlement & { outcome: 'failed' }): Promise<never> {
+    const { opts } = job
+    const error = errorFor(stored)
+    opts.stackTraceLimit = 1
+    if (retryIn === undefined) {
+      error.name = 'UnrecoverableError'
+    } else {
+      opts.attempts = Number.MAX_SAFE_INTEGER
+      opts.backoff = { type: 'fixed', delay: Math.round(retryIn) }
+      await this.#takeKey(job)
+    }
+    throw error
+  }
+}

@@ -1,0 +1,275 @@
+import type { Queue } from 'bullmq'
+import { errorCodes } from '../../errors.ts'
+import type { Condition } from '../../health.ts'
+import type { Progress } from '../../run/index.ts'
+import type { Counts, Enqueued, ListedState, QueuedRun } from '../queued-run.ts'
+import type { NewRun, Shared, StoreQueue, StoreWorker } from '../store.ts'
+import { Cancellation } from './cancellation.ts'
+import type { QueueContext } from './context.ts'
+import type { Message } from './control-stream.ts'
+import { Fetcher } from './fetcher.ts'
+import { type JobData, jobOf, recordOf, type RunJob } from './job.ts'
+
+/** How often to check whether the queue is empty, in milliseconds: other processes fill and work on it, too. */
+const LOOK = 100
+/** A grace for BullMQ's `clean`, which clears what is older than now, as the clocks of two machines differ; in milliseconds. */
+const LATER = -3_600_000
+/** BullMQ's scores of delayed jobs are in 4,096ths of a millisecond. */
+const SCORE = 0x1000
+
+/** BullMQ's names of our states. */
+const sets = { waiting: ['wait', 'prioritized'], delayed: ['delayed'], active: ['active'], succeeded: ['completed'], failed: ['failed'] } as const
+
+/** A queue of BullMQ. */
+export class BullmqQueue implements StoreQueue {
+  readonly durable = true
+  readonly shared: Shared
+  readonly #context: QueueContext
+  #made: Queue<JobData, void> | undefined
+  readonly #fetcher: Fetcher
+  readonly #cancellation: Cancellation
+  readonly #unlisten: () => void
+  readonly #offConnected: () => void
+  #paused = false
+  #stopped: Promise<void> | undefined
+
+  constructor (context: QueueContext) {
+    const { redis, control, scripts, worker, options: { name } } = context
+    this.#context = context
+    this.#fetcher = new Fetcher(context)
+    this.#cancellation = new Cancellation(context, this.#fetcher)
+    this.#unlisten = control.listen(name, message => { this.#hear(message, worker) })
+    this.shared = {
+      recall: async name => await redis.call(async () => await scripts.recall(name)),
+      raise: async (name, value) => { await redis.call(async () => { await scripts.raise(name, value) }) }
+    }
+    this.#offConnected = redis.onConnected(() => {
+      this.#fetcher.connected()
+      void this.#limit().catch(() => {})
+      void this.#checkPaused(worker).catch(() => {})
+    })
+  }
+
+  get paused (): boolean { return this.#paused }
+
+  get condition (): Condition { return this.#context.redis.condition }
+
+  /** Whether it is closed. */
+  get closed (): boolean { return this.#stopped !== undefined }
+
+  async enqueue (run: NewRun): Promise<Enqueued> {
+    const { data, opts } = jobOf(run, this.#context.options.clock.wall())
+    const { id = '' } = await this.#context.redis.call(() => this.#queue.add(this.#context.options.name, data, opts))
+    return { id, duplicate: id !== run.id }
+  }
+
+  work (): void {
+    this.#fetcher.take()
+  }
+
+  halt (): void {
+    this.#fetcher.halt()
+  }
+
+  async pause (): Promise<void> {
+    await this.#context.redis.call(async () => { await this.#queue.pause() })
+    this.#paused = true
+    await this.#context.redis.call(async () => { await this.#context.control.publish(this.#context.options.name, { type: 'paused', id: '' }) })
+  }
+
+  async resume (): Promise<void> {
+    await this.#context.redis.call(async () => { await this.#queue.resume() })
+    this.#paused = false
+    await this.#context.redis.call(async () => { await this.#context.control.publish(this.#context.options.name, { type: 'resumed', id: '' }) })
+  }
+
+  async counts (): Promise<Counts> {
+    const found = await this.#context.redis.call(async () => await this.#queue.getJobCounts(...Object.values(sets).flat()))
+    const sum = (state: ListedState): number => sets[state].reduce((total, set) => total + Number(found[set]), 0)
+    return { waiting: sum('waiting'), delayed: sum('delayed'), active: sum('active'), succeeded: sum('succeeded'), failed: sum('failed') }
+  }
+
+  async list (state: ListedState, offset: number, limit: number): Promise<QueuedRun[]> {
+    return await this.#context.redis.call(async () => {
+      const jobs = await this.#in(state, offset, limit)
+      const dueAts = state === 'delayed' ? await this.#dueAts(offset, limit) : undefined
+      return jobs.map(job => recordOf(job, state, dueAts?.get(job.id as string), this.#context.leases.maxCrashes))
+    })
+  }
+
+  async retry (id: string): Promise<boolean> {
+    return await this.#context.redis.call(async () => {
+      const job = await this.#queue.getJob(id) as RunJob | undefined
+      return job !== undefined && await job.isFailed() && await this.#retry(job)
+    })
+  }
+
+  async retryFailed (): Promise<number> {
+    let count = 0
+    const jobs = await this.#context.redis.call(async () => await this.#queue.getJobs(['failed'], 0, -1, true))
+    for (const job of jobs) {
+      // A job whose key another one has stays failed, and so does one that another process has just retried.
+      if (await this.#context.redis.call(async () => await this.#retry(job).catch(() => false))) count++
+    }
+    return count
+  }
+
+  async cancel (id: string): Promise<'waiting' | 'active' | undefined> {
+    let found: 'active' | undefined
+    for (;;) {
+      const state = await this.#context.redis.call(async () => await this.#queue.getJobState(id))
+      switch (state) {
+        case 'active':
+          await this.#cancellation.cancel(id)
+          found = 'active'
+          break
+        case 'waiting':
+        case 'delayed':
+        case 'prioritized':
+          // If that fails, a worker has fetched it meanwhile: look again.
+          if (await this.#remove(id)) return 'waiting'
+          break
+        case 'completed':
+        case 'failed':
+        case 'waiting-children':
+        case 'unknown':
+          return found
+      }
+    }
+  }
+
+  async remove (id: string): Promise<boolean> {
+    const cancelled = await this.cancel(id)
+    const removed = await this.#remove(id)
+    return cancelled !== undefined || removed
+  }
+
+  async clear (state: Exclude<ListedState, 'active'>): Promise<number> {
+    let count = 0
+    for (const set of sets[state]) {
+      const ids = await this.#context.redis.call(async () => await this.#queue.clean(LATER, 0, set))
+      count += ids.length
+    }
+    return count
+  }
+
+  progress (id: string, value: Progress): void {
+    this.#fetcher.progress(id, value)
+  }
+
+  async drained (): Promise<boolean> {
+    const { clock } = this.#context.options
+    for (let waited = false; ; waited = true) {
+      if (this.#fetcher.busy || !this.#fetcher.takes) {
+        await this.#fetcher.idle()
+        if (!this.#fetcher.takes) return waited
+      } else {
+        if (this.#paused) return waited
+        const { waiting, delayed, active } = await this.counts()
+        if (waiting + delayed + active === 0) return waited
+        // Poll: BullMQ reports the jobs of other processes only on a stream of all events of all jobs.
+        await new Promise<void>(resolve => { clock.after(LOOK, resolve) })
+      }
+    }
+  }
+
+  /** Drops nothing: the runs wait for the next process. */
+  shutDown (): number { return 0 }
+
+  release (): void {
+    this.#fetcher.release()
+  }
+
+  close (): number {
+    void this.stop().catch(() => {})
+    return 0
+  }
+
+  /** Closes its connections when the active jobs have ended. */
+  stop (): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async #stop (): Promise<void> {
+    this.#unlisten()
+    this.#offConnected()
+    await this.#fetcher.close()
+    await this.#made?.close()
+  }
+
+  /** Created when the connection is up, and anew if it is lost before BullMQ is ready, which treats the first as broken then. */
+  get #queue (): Queue<JobData, void> {
+    if (this.#made !== undefined) return this.#made
+    const made = new this.#context.engine.Queue<JobData, void>(this.#context.options.name, { connection: this.#context.redis.client as never, prefix: this.#context.prefix })
+    // RedisConnection handles the errors of the connection.
+    made.on('error', () => {})
+    made.waitUntilReady().catch(() => { this.#made = undefined })
+    this.#made = made
+    return made
+  }
+
+  async #in (state: ListedState, offset: number, limit: number): Promise<RunJob[]> {
+    const range = async (set: 'wait' | 'prioritized' | 'delayed' | 'active' | 'completed' | 'failed', from: number, count: number): Promise<RunJob[]> => {
+      const newestFirst = set === 'completed' || set === 'failed'
+      return count <= 0 ? [] : await this.#queue.getJobs([set], from, from + count - 1, !newestFirst)
+    }
+    if (state !== 'waiting') return await range(sets[state][0], offset, limit)
+    const { wait: plain = 0 } = await this.#queue.getJobCounts('wait')
+    const jobs = await range('wait', offset, Math.min(limit, plain - offset))
+    return [...jobs, ...await range('prioritized', Math.max(0, offset - plain), limit - jobs.length)]
+  }
+
+  /** When delayed jobs may begin, by id. */
+  async #dueAts (offset: number, limit: number): Promise<Map<string, number>> {
+    const flat = await this.#context.redis.client.zrange(this.#context.toKey('delayed'), offset, offset + limit - 1, { WITHSCORES: true })
+    return new Map(flat.flatMap((id, i) => i % 2 === 0 ? [[id, Math.floor(Number(flat[i + 1]) / SCORE)]] : []))
+  }
+
+  async #retry (job: RunJob): Promise<boolean> {
+    const { id = '', deduplicationId: key } = job
+    if (key !== undefined && !await this.#context.scripts.takeKey(key, id)) {
+      throw new errorCodes.FST_BG_INVALID_OPTION(`Run ${id} of background queue "${this.#context.options.name}" cannot be retried: another with its key "${key}" waits or runs.`)
+    }
+    // Forget the processes that have died under it: they must not fail it at once.
+    await this.#context.redis.client.hdel(this.#context.toKey(id), 'stc')
+    await job.retry('failed')
+    return true
+  }
+
+  async #remove (id: string): Promise<boolean> {
+    // BullMQ reports success for a job that does not exist, too.
+    return await this.#context.redis.call(async () => await this.#queue.getJobState(id) !== 'unknown' && await this.#queue.remove(id) === 1)
+  }
+
+  #hear ({ type, id }: Message, worker: StoreWorker): void {
+    switch (type) {
+      case 'cancel':
+        void this.#fetcher.cancel(id)
+        break
+      case 'ended':
+        this.#cancellation.ended(id)
+        break
+      case 'paused':
+      case 'resumed':
+        this.#setPaused(type === 'paused', worker)
+    }
+  }
+
+  async #limit (): Promise<void> {
+    const { exclusive } = this.#context.options
+    if (exclusive === true) await this.#queue.setGlobalConcurrency(1)
+    else if (exclusive === false) await this.#queue.removeGlobalConcurrency()
+  }
+
+  /** Another process may have paused the queue before this one started, or while it was not connected. */
+  async #checkPaused (worker: StoreWorker): Promise<void> {
+    this.#setPaused(await this.#queue.isPaused(), worker)
+  }
+
+  #setPaused (paused: boolean, worker: StoreWorker): void {
+    if (paused === this.#paused) return
+    this.#paused = paused
+    worker.pauseChanged(paused)
+  }
+}

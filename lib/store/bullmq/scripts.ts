@@ -1,0 +1,62 @@
+import type { Client } from './client.ts'
+
+// Commands that BullMQ does not have. Redis runs each script as one step, so that no other process can come in between.
+
+const scripts = {
+  // Takes the expired lock of a job again, unless another process has taken the job since: then it is not in the list of active jobs.
+  fbtReclaim: {
+    numberOfKeys: 2,
+    lua: `
+      if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+      if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
+      redis.call('LPUSH', KEYS[2], ARGV[1])
+      redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+      return 1`
+  },
+  // Takes a key for a job, unless another job has it that still exists.
+  fbtTakeKey: {
+    numberOfKeys: 1,
+    lua: `
+      local holder = redis.call('GET', KEYS[1])
+      if holder and holder ~= ARGV[1] and redis.call('EXISTS', ARGV[2] .. holder) == 1 then return 0 end
+      redis.call('SET', KEYS[1], ARGV[1])
+      return 1`
+  },
+  fbtRaise: {
+    numberOfKeys: 1,
+    lua: `
+      local value = redis.call('HGET', KEYS[1], ARGV[1])
+      if not value or tonumber(value) < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end`
+  }
+} as const
+
+export class Scripts {
+  readonly #client: Client
+  /** The key of one part of the queue in Redis. */
+  readonly #toKey: (type: string) => string
+
+  constructor (client: Client, toKey: (type: string) => string) {
+    this.#client = client
+    this.#toKey = toKey
+    for (const [name, definition] of Object.entries(scripts)) client.defineCommand(name, definition)
+  }
+
+  /** Takes the lock of a job again. Resolves to whether it did. */
+  async reclaim (id: string, token: string, lease: number): Promise<boolean> {
+    return await this.#client.runCommand('fbtReclaim', [this.#toKey(`${id}:lock`), this.#toKey('active'), id, token, lease]) === 1
+  }
+
+  /** Takes a key for a job. Resolves to whether the job has it. */
+  async takeKey (key: string, id: string): Promise<boolean> {
+    return await this.#client.runCommand('fbtTakeKey', [this.#toKey(`de:${key}`), id, this.#toKey('')]) === 1
+  }
+
+  async recall (name: string): Promise<number | undefined> {
+    const value = await this.#client.hget(this.#toKey('shared'), name)
+    return value === null ? undefined : Number(value)
+  }
+
+  async raise (name: string, value: number): Promise<void> {
+    await this.#client.runCommand('fbtRaise', [this.#toKey('shared'), name, value])
+  }
+}

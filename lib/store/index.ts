@@ -1,0 +1,7 @@
+// Where the runs of a queue wait: the contract of a store, and the store in memory. Each engine has an export path of its own.
+
+export { copyOf, decode, type Stored } from './codec.ts'
+export { MemoryStore } from './memory/index.ts'
+export type { Counts, Enqueued, ListedState, QueuedRun } from './queued-run.ts'
+export { type ClaimedRun, type Keep, type NewRun, type OpenOptions, RELEASE, type RunOptions, type Settlement, type Shared, type Store, type StoreQueue, type StoreWorker } from './store.ts'
+export { storedError, type StoredError } from './stored-error.ts'

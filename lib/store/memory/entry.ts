@@ -1,0 +1,83 @@
+import type { Progress, RetryOptions } from '../../run/index.ts'
+import type { Alarm } from '../../time/index.ts'
+import { decode, type Stored } from '../codec.ts'
+import type { ListedState, QueuedRun } from '../queued-run.ts'
+import type { ClaimedRun, NewRun, RunOptions } from '../store.ts'
+import type { StoredError } from '../stored-error.ts'
+import type { Prioritised } from './priority-queue.ts'
+
+/** The fields that few waiting runs need. */
+export interface Details {
+  error?: StoredError
+  progress?: Progress
+  finishedAt?: number
+  runAt?: number
+  /** Whether the last attempt was interrupted, and none has begun since. */
+  interrupted?: boolean
+  alarm?: Alarm
+  /** Callbacks for the end of the run. */
+  ended?: Array<() => void>
+}
+
+/** A run in memory, in any state. A million may wait, so rare fields are in `details`. */
+export class Entry implements Prioritised, ClaimedRun {
+  readonly id: string
+  readonly stored: Stored
+  readonly options: Readonly<RunOptions>
+  readonly enqueuedAt: number
+  state: ListedState = 'waiting'
+  attempt = 1
+  previous: this | undefined = undefined
+  next: this | undefined = undefined
+  startedAt: number | undefined = undefined
+  more: Details | undefined = undefined
+
+  constructor ({ id, payload, options }: NewRun, enqueuedAt: number) {
+    this.id = id
+    this.stored = payload
+    this.options = options
+    this.enqueuedAt = enqueuedAt
+  }
+
+  get priority (): number { return this.options.priority }
+
+  get retry (): RetryOptions | undefined { return this.options.retry }
+
+  get reqId (): string | undefined { return this.options.reqId }
+
+  get details (): Details {
+    this.more ??= {}
+    return this.more
+  }
+
+  /** A new copy at each read. */
+  get payload (): unknown { return decode(this.stored) }
+
+  /** When the run ended; only for one that has. */
+  get finishedAt (): number { return this.more?.finishedAt as number }
+}
+
+/** A run as `list` shows it. */
+export function recordOf (entry: Entry): QueuedRun {
+  const { id, state, payload, attempt, options: { priority, key, reqId }, enqueuedAt, startedAt } = entry
+  const { progress, runAt, finishedAt, error } = entry.more ?? {}
+  return {
+    id,
+    state,
+    payload,
+    attempt,
+    priority,
+    key,
+    reqId,
+    progress,
+    enqueuedAt: new Date(enqueuedAt),
+    runAt: state === 'delayed' ? dateOf(runAt) : undefined,
+    startedAt: dateOf(startedAt),
+    finishedAt: state === 'succeeded' || state === 'failed' ? dateOf(finishedAt) : undefined,
+    error
+  }
+}
+
+function dateOf (time: number | undefined): Date | undefined {
+  return time === undefined ? undefined : new Date(time)
+}

@@ -1,0 +1,46 @@
+import type { Progress } from '../run/index.ts'
+import type { StoredError } from './stored-error.ts'
+
+/** State of a queue's run. It is `delayed` until its time, or until its next attempt. */
+export type ListedState = 'waiting' | 'delayed' | 'active' | 'succeeded' | 'failed'
+
+/** The number of a queue's runs in each state. Of ended runs, only those that the store keeps. */
+export type Counts = Record<ListedState, number>
+
+/** A run of a queue, as `list` shows it. */
+export interface QueuedRun {
+  /** Id of the run, as `enqueue` returned it. */
+  id: string
+  /** State of the run. */
+  state: ListedState
+  /** A copy of the enqueued payload, before the schema changes it. */
+  payload: unknown
+  /** Number of the active, the last, or the next attempt; from 1. */
+  attempt: number
+  /** From 0 to 2,097,151: the lower number runs first. */
+  priority: number
+  /** The `key` it was enqueued with. */
+  key: string | undefined
+  /** Id of the request that enqueued it, if one was given. */
+  reqId: string | undefined
+  /** The last `run.progress()`; undefined if there was none. */
+  progress: Progress | undefined
+  /** When it was enqueued. */
+  enqueuedAt: Date
+  /** When a delayed run may begin. */
+  runAt: Date | undefined
+  /** When its last attempt began. */
+  startedAt: Date | undefined
+  /** When it succeeded, or failed for good. */
+  finishedAt: Date | undefined
+  /** Error of its last failed attempt. */
+  error: StoredError | undefined
+}
+
+/** Result of `enqueue`. */
+export interface Enqueued {
+  /** Id of the run; for a duplicate, of the earlier run with the key. */
+  id: string
+  /** Whether a run with the same `key` exists, so that nothing was enqueued. */
+  duplicate: boolean
+}

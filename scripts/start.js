@@ -1,0 +1,35 @@
+// `npm start`: builds the library and the example, and runs the example. It strips the types without checking them, which takes a second;
+// `npm run build` checks everything.
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+console.log('Building the library and the example …')
+const { default: ts } = await import('typescript')
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile)
+const { options: compilerOptions } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root)
+
+for (const folder of ['lib', 'example']) {
+  for (const file of readdirSync(join(root, folder), { recursive: true }).filter(file => file.endsWith('.ts'))) {
+    const source = join(root, folder, file)
+    const output = join(root, 'dist', folder, file.replace(/\.ts$/, '.js'))
+    const { outputText } = ts.transpileModule(readFileSync(source, 'utf8'), { fileName: source, compilerOptions: { ...compilerOptions, module: ts.ModuleKind.ESNext, sourceMap: false } })
+    mkdirSync(dirname(output), { recursive: true })
+    writeFileSync(output, outputText)
+  }
+}
+
+const port = process.env.PORT ?? 3000
+await import('../dist/example/server.js')
+
+console.log(`
+The example listens on http://127.0.0.1:${port}. Try in another terminal:
+
+  curl -H 'content-type: application/json' -d '{"item":"tea"}' http://127.0.0.1:${port}/orders
+  curl -H 'content-type: application/json' -d '{"to":"ada@example.com"}' http://127.0.0.1:${port}/mails
+  curl http://127.0.0.1:${port}/tasks
+
+Then press Ctrl-C here, and read in the log what ends after what.
+`)

@@ -1,0 +1,48 @@
+// Queues on BullMQ and a real Redis, in processes that are killed again and again. The program is fixtures/durable.ts.
+import { randomUUID } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { built, Child, noSignals } from '../../support/child.ts'
+import { needsRedis, redisUrl } from '../../support/redis.ts'
+import { share } from '../../support/shared.ts'
+
+const { skip } = needsRedis()
+const program = built('durable')
+
+t.test('over Redis', { skip: skip ?? noSignals }, async t => {
+  const url = await redisUrl(t)
+
+  t.test('twenty kills in a row, of processes that enqueue and run: whatever was accepted is done', async t => {
+    const prefix = randomUUID()
+    // A lease of 1 s, so that it is quick; and processes are killed more often than a run may crash.
+    const next = (): Child => spawn(t, prefix, '--feed', '--concurrency=5', '--lease=1s', '--max-crashes=1000')
+    const children = [next(), next()]
+    for (let kills = 0; kills < 20; kills++) {
+      // The next one is up before this one goes, and the one after that on its way.
+      children.push(next())
+      await children[kills]?.line('accepted')
+      await children[kills + 1]?.line('begins')
+      children[kills]?.signal('SIGKILL')
+      await children[kills]?.exit
+    }
+    for (const child of children) child.signal('SIGKILL')
+    await Promise.all(children.map(async ({ exit }) => { await exit }))
+    const accepted = children.flatMap(({ lines }) => lines.filter(({ msg }) => msg === 'accepted').map(({ id }) => id))
+    const begun = children.flatMap(({ lines }) => lines.filter(({ msg }) => msg === 'begins').map(({ id }) => id))
+    const done = new Set(children.flatMap(({ lines }) => lines.filter(({ msg }) => msg === 'done').map(({ id }) => id)))
+    const missing = accepted.filter(id => !done.has(id))
+    t.ok(accepted.length > 100, `${accepted.length} were accepted, ${missing.length} of them had not run when the last process was killed`)
+
+    const { queue } = await share(t, { connection: url, prefix, lease: '1s', maxCrashes: 1_000 }, {}, { concurrency: 50 }, async ({ id }) => {
+      begun.push(id)
+      done.add(id)
+    })
+    await queue.drain()
+    t.same(accepted.filter(id => !done.has(id)), [])
+    t.match(await queue.counts(), { waiting: 0, delayed: 0, active: 0, failed: 0 })
+    t.comment(`${begun.length - new Set(begun).size} of ${accepted.length} ran more than once`)
+  })
+
+  function spawn (t: Test, prefix: string, ...args: string[]): Child {
+    return new Child(t, program, [`--url=${url}`, `--prefix=${prefix}`, ...args])
+  }
+})
