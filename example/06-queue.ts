@@ -51,7 +51,7 @@ console.log(`the app is closed: ${mails.stats.succeeded} succeeded`)
 // ada: 202, accepted
 // bob: 202, accepted
 // ada: 202, one waits already
-// The payload for background queue "mails" is not what its schema asks for: payload/to must NOT have fewer than 3 characters.
+// The payload for background queue "mails" does not match its schema: payload/to must NOT have fewer than 3 characters.
 // to ada, attempt 1: the mail server is busy
 // to bob, attempt 1: sent
 // to ada, attempt 2: the mail server has closed the account

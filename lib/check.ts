@@ -6,7 +6,7 @@ import { errorCodes } from './errors.ts'
 export type Check<T> = (value: unknown) => T
 
 export const abortSignal: Check<AbortSignal> = value => {
-  if (!(value instanceof AbortSignal)) throw wrong('an AbortSignal', value)
+  if (!isAbortSignal(value)) throw wrong('an AbortSignal', value)
   return value
 }
 export const boolean: Check<boolean> = value => {
@@ -34,6 +34,12 @@ export const oneOf = <T extends string>(...all: T[]): Check<T> => value => {
   if (!all.includes(value as T)) throw wrong(`one of ${all.map(show).join(', ')}`, value)
   return value as T
 }
+/** Whether a value is an AbortSignal, also one of another realm, or of a DOM such as happy-dom: these are no instances of Node's class. */
+export function isAbortSignal (value: unknown): value is AbortSignal {
+  const { aborted, addEventListener } = Object(value) as Record<string, unknown>
+  return typeof aborted === 'boolean' && typeof addEventListener === 'function'
+}
+
 /** An `FST_BG_INVALID_OPTION` with the given message. */
 export function invalid (what: string, options?: { cause: unknown }): Error {
   return options === undefined ? new errorCodes.FST_BG_INVALID_OPTION(what) : new errorCodes.FST_BG_INVALID_OPTION(what, options)

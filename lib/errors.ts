@@ -30,7 +30,7 @@ export const errorCodes = {
   /** The plugin was registered a second time on one server. */
   FST_BG_ALREADY_REGISTERED: createError<'FST_BG_ALREADY_REGISTERED', 500, []>(
     'FST_BG_ALREADY_REGISTERED',
-    'fastify-background-tasks is already registered on this server. Register it once, on the root instance: every child instance then has its decorators.',
+    'fastify-background-tasks is already registered in this application. Register it once, on the root instance: every child instance then has its decorators.',
     500
   ),
   /** A call would have started something new while the application closes. */
@@ -105,6 +105,9 @@ export const errorCodes = {
   )
 } as const
 
+/** Marks `GiveUp` for every copy of this package in the process: `instanceof` knows only the class of one copy, and a minifier changes its name. */
+const giveUpMark: unique symbol = Symbol.for('fastify-background-tasks.GiveUp') as never
+
 /**
  * A handler throws this when a further attempt is of no use: the plugin neither retries nor restarts.
  *
@@ -116,12 +119,15 @@ export const errorCodes = {
 export class GiveUp extends Error {
   /** Always `'GiveUp'`. */
   override readonly name = 'GiveUp'
+
+  /** @internal */
+  get [giveUpMark] (): true { return true }
 }
 
 /** Whether a handler threw `GiveUp`. It may have thrown anything, even an object that throws when it is inspected. */
 export function isGiveUp (thrown: unknown): boolean {
   try {
-    return thrown instanceof GiveUp
+    return Object(thrown)[giveUpMark] === true
   } catch {
     return false
   }

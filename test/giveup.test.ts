@@ -26,6 +26,10 @@ t.test('a service that has failed for good ends the process with 1, also with cl
   t.notMatch(child.rest, /unhandled|rejected/i)
 })
 
+t.test('an exit code that the process has set already is kept', async t => {
+  for (const how of [[], ['--grace']]) t.same(await run(t, 'code', ...how).exit, { code: 3, signal: null })
+})
+
 t.test('onGiveUp log: the server goes on answering, health says failing, and a signal ends the process with 0', { skip: noSignals }, async t => {
   const child = run(t, 'log', '--grace')
   const address = await child.address()

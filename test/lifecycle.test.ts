@@ -777,13 +777,13 @@ t.test('close() before ready: nothing starts, nothing is stopped, and close() re
 t.test('the handler of a service that has started is called exactly once, even if close() comes first', async t => {
   const { app } = await build(t)
   const seen: Array<string | undefined> = []
-  const task = app.addBackgroundTask('service', async ({ signal }) => { seen.push(signal.aborted ? signal.reason.code : undefined) })
+  const task = app.addBackgroundTask('service', async ({ signal }) => { seen.push((await aborted(signal)).code) })
   // The handler is due in a later macrotask: the close gets ahead of it.
   app.addHook('onReady', async () => { await task.stop() })
   await app.ready()
   t.same(seen, ['FST_BG_CANCELLED'])
 
-  const late = app.addBackgroundTask('late', async ({ signal }) => { seen.push(signal.aborted ? signal.reason.code : undefined) })
+  const late = app.addBackgroundTask('late', async ({ signal }) => { seen.push((await aborted(signal)).code) })
   t.equal(late.state, 'running')
   await app.close()
   t.same(seen, ['FST_BG_CANCELLED', 'FST_BG_SHUTDOWN'])

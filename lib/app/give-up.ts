@@ -28,12 +28,13 @@ async function callBack ({ options: { onGiveUp }, owner, log, name }: GivenUp, e
 let guarded = false
 
 /**
- * Makes this process exit with 1. The exit code alone does not last: close-with-grace ends with `process.exit(0)`, and a supervisor would take
- * the crash for success.
+ * Makes this process exit with 1, or with the failure code that it has set already. The exit code alone does not last: close-with-grace ends with
+ * `process.exit(0)`, and a supervisor would take the crash for success.
  */
 function exitWithFailure (): void {
-  process.exitCode = 1
+  const failure = Number(process.exitCode ?? 0) === 0 ? 1 : process.exitCode
+  process.exitCode = failure
   if (guarded) return
   guarded = true
-  process.once('exit', code => { if (code === 0) process.exitCode = 1 })
+  process.once('exit', code => { if (code === 0) process.exitCode = failure })
 }

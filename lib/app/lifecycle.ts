@@ -30,6 +30,7 @@ export class Lifecycle implements TaskHost, BackgroundHost {
   readonly stores: Map<string, Store>
   readonly closeable: Set<Task> = new Set()
   readonly #server: FastifyInstance
+  readonly #root: object
   readonly #options: PluginOptions
   readonly #late = new Set<Task>()
   readonly #backgrounds = new Set<BackgroundRuns>()
@@ -47,6 +48,7 @@ export class Lifecycle implements TaskHost, BackgroundHost {
 
   constructor (server: FastifyInstance, options: PluginOptions) {
     this.#server = server
+    this.#root = rootOf(server)
     this.#options = options
     this.#autostarts = options.autostart
     this.onRun = options.onRun
@@ -65,7 +67,7 @@ export class Lifecycle implements TaskHost, BackgroundHost {
 
   /** Whether `instance` belongs to this application. */
   has (instance: unknown): instance is FastifyInstance {
-    return typeof instance === 'object' && instance !== null && 'server' in instance && instance.server === this.#server.server
+    return typeof instance === 'object' && instance !== null && rootOf(instance) === this.#root
   }
 
   /** Adds a task, which starts and stops with the application from now on. */
@@ -158,7 +160,7 @@ export class Lifecycle implements TaskHost, BackgroundHost {
     try {
       await task.start()
     } catch (error) {
-      if (task.state === 'failed' || this.closing) throw error
+      if (task.state === 'failed' || this.closing || !isStopped(error)) throw error
     }
   }
 
@@ -169,7 +171,7 @@ export class Lifecycle implements TaskHost, BackgroundHost {
       await task.start()
     } catch (error) {
       // Nobody awaits this start, so log its failure. A start that close has cut short did not fail.
-      if (task.state === 'failed') report.startFailed(task.log, task.name, task.first, this.clock.now() - began, error)
+      if (task.state === 'failed' || !isStopped(error)) report.startFailed(task.log, task.name, task.first, this.clock.now() - began, error)
     }
   }
 
@@ -267,6 +269,18 @@ export class Lifecycle implements TaskHost, BackgroundHost {
     if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed`)
     if (error !== undefined) throw error
   }
+}
+
+/** Whether a start failed only because somebody stopped, paused or removed the task, or the application closes. */
+function isStopped (error: unknown): boolean {
+  return ['FST_BG_CANCELLED', 'FST_BG_NOT_FOUND', 'FST_BG_CLOSING', 'FST_BG_SHUTDOWN'].includes(String((error as { code?: unknown }).code))
+}
+
+/** The root instance of an application. A child instance inherits from its parent. Two applications may share one `http.Server`. */
+export function rootOf (instance: object): object {
+  let root = instance
+  for (let parent: object | null = root; parent !== null && parent !== Object.prototype; parent = Object.getPrototypeOf(parent) as object | null) root = parent
+  return root
 }
 
 const ended = Promise.resolve()

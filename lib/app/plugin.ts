@@ -7,7 +7,7 @@ import type { BackgroundTask, CronTaskOptions, HostedServiceOptions, PeriodicTas
 import { RunInBackground } from './background.ts'
 import { declareQueue, declareTask } from './declare.ts'
 import type { Health } from './health.ts'
-import { Lifecycle } from './lifecycle.ts'
+import { Lifecycle, rootOf } from './lifecycle.ts'
 import { type BackgroundTasksOptions, pluginOptions } from './options.ts'
 
 /** All background tasks of an application, in the order of their declaration. */
@@ -83,7 +83,7 @@ declare module 'fastify' {
   }
 }
 
-/** The servers with the plugin: a child cannot see the decorators of another one, and a server takes the plugin once. */
+/** The root instances with the plugin: a child cannot see the decorators of another one, and an application takes the plugin once. */
 const registered = new WeakSet<object>()
 
 /**
@@ -93,9 +93,10 @@ const registered = new WeakSet<object>()
  * Rejects `ready()` with `FST_BG_ALREADY_REGISTERED` or `FST_BG_INVALID_OPTION`.
  */
 export const backgroundTasks: FastifyPluginAsync<BackgroundTasksOptions> = fastifyPlugin(async (fastify, given) => {
-  if (registered.has(fastify.server) || fastify.hasDecorator('addBackgroundTask')) throw new errorCodes.FST_BG_ALREADY_REGISTERED()
+  const root = rootOf(fastify)
+  if (registered.has(root) || fastify.hasDecorator('addBackgroundTask')) throw new errorCodes.FST_BG_ALREADY_REGISTERED()
   const options = pluginOptions(given)
-  registered.add(fastify.server)
+  registered.add(root)
   const lifecycle = new Lifecycle(fastify, options)
 
   fastify.decorate('addBackgroundTask', function addBackgroundTask (this: unknown, ...given: unknown[]) {

@@ -16,7 +16,7 @@ class Ending {
   readonly promise: Promise<void>
   over = false
 
-  constructor (response: Closing, connection: Closing) {
+  constructor (response: Closing, connection: Closing, reply: FastifyReply) {
     let resolve!: () => void
     this.promise = new Promise(_resolve => { resolve = _resolve })
     const end = (): void => {
@@ -24,9 +24,15 @@ class Ending {
       callbacksOf(connection).delete(end)
       resolve()
     }
-    if (response.destroyed === true || connection.destroyed === true) {
+    // A reply that is sent although its response has not ended was hijacked, such as by an upgrade to a WebSocket: no response will come.
+    if (response.destroyed === true || connection.destroyed === true || (reply.sent && !reply.raw.writableEnded)) {
       end()
     } else {
+      const { hijack } = reply
+      reply.hijack = () => {
+        end()
+        return hijack.call(reply)
+      }
       response.once('close', end)
       callbacksOf(connection).add(end)
     }
@@ -72,7 +78,7 @@ export class Responses {
     const response: Closing = (request as Request)[replyOf]?.raw as Closing
     let ending = endings.get(response)
     if (ending === undefined) {
-      ending = new Ending(response, connectionOf(request))
+      ending = new Ending(response, connectionOf(request), (request as Request)[replyOf] as FastifyReply)
       endings.set(response, ending)
     }
     return ending.over ? undefined : ending.promise

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyTypeProvider } from 'fastify'
+import { isDate } from 'node:util/types'
 import { check, type Check, invalid, object, oneOf, show, text, whole, wrong } from '../check.ts'
 import { retry, type RetryOptions, type RetryPolicy } from '../run/index.ts'
 import type { Keep, OpenOptions, RunOptions } from '../store/index.ts'
@@ -118,7 +119,8 @@ const ofTasks = { restart: 'a service; a queue has "retry"' }
 const defaults = { enabled: true, grace: 5_000, logLevel: undefined, timeout: undefined, onGiveUp: 'log' as const, retry: undefined, maxPayload: 256_000, store: undefined }
 
 const date: Check<number> = value => {
-  if (!(value instanceof Date) || Number.isNaN(value.getTime())) throw wrong('a Date', value)
+  // Not instanceof: the Date may come from another realm, such as a test's.
+  if (!isDate(value) || Number.isNaN(value.getTime())) throw wrong('a Date', value)
   return value.getTime()
 }
 /** `retry: 0` of a run: a policy too, so that the queue's own does not apply. */

@@ -1,5 +1,6 @@
 import buildAjv from '@fastify/ajv-compiler'
 import type { FastifyInstance, FastifySchemaCompiler } from 'fastify'
+import { isMap, isNativeError, isPromise as isPromiseObject, isRegExp, isSet, isWeakMap, isWeakSet } from 'node:util/types'
 import { invalid, show } from '../check.ts'
 import { errorCodes, messageOf, toError } from '../errors.ts'
 import { copyOf, type Stored } from '../store/index.ts'
@@ -138,13 +139,14 @@ function serverOptions (owner: FastifyInstance): ServerOptions {
 }
 
 /** Types that JSON turns into an empty object, such as a promise that nobody has awaited, or an error. */
-const opaque = [Map, Set, WeakMap, WeakSet, Promise, Error, RegExp]
+const opaque = { Map: isMap, Set: isSet, WeakMap: isWeakMap, WeakSet: isWeakSet, Promise: isPromiseObject, Error: isError, RegExp: isRegExp }
 
 /** The first value that JSON would silently leave out; undefined if there is none. A value with `toJSON` is fine. */
 function lostIn (value: object | null, path: string): string | undefined {
   if (value === null || typeof (value as { toJSON?: unknown }).toJSON === 'function') return undefined
-  const kind = opaque.find(one => value instanceof one)
-  if (kind !== undefined) return `${path}, which is ${/^[AE]/.test(kind.name) ? 'an' : 'a'} ${kind.name}`
+  // Not instanceof: the object may come from another realm.
+  const [kind] = Object.entries(opaque).find(([, is]) => is(value)) ?? []
+  if (kind !== undefined) return `${path}, which is ${/^[AE]/.test(kind) ? 'an' : 'a'} ${kind}`
   // Not Object.keys: it would allocate an array for each object of each payload.
   for (const key in value) {
     const one = (value as Record<string, unknown>)[key]
@@ -153,6 +155,11 @@ function lostIn (value: object | null, path: string): string | undefined {
     if (lost !== undefined) return lost
   }
   return undefined
+}
+
+/** An error of any realm, or an instance of a class that is not native, such as DOMException. */
+function isError (value: unknown): boolean {
+  return isNativeError(value) || value instanceof Error
 }
 
 function isPromise (value: unknown): value is Promise<unknown> {

@@ -2,7 +2,7 @@ import { AsyncResource } from 'node:async_hooks'
 import { setMaxListeners } from 'node:events'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { invalid, show } from '../check.ts'
-import { now } from '../time/index.ts'
+import { defer, now } from '../time/index.ts'
 import type { TaskContext } from './host.ts'
 import type { RunSpec } from './run-spec.ts'
 import type { OnRun, Progress, Run, RunResult } from './run.ts'
@@ -26,6 +26,8 @@ export class Attempt {
   #controller: AbortController | undefined
   #reason: (Error & { code: string }) | undefined
   #begun = false
+  /** Whether the signal aborts only after the first synchronous part of the handler, as the run was aborted before. */
+  #isAbortDeferred = false
   #startedAt = 0
 
   constructor (context: TaskContext, spec: RunSpec, id: string | undefined, number: number) {
@@ -57,8 +59,8 @@ export class Attempt {
   get signal (): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
-      setMaxListeners(0, this.#controller.signal)
-      if (this.#reason !== undefined) this.#controller.abort(this.#reason)
+      allowManyListeners(this.#controller.signal)
+      if (this.#reason !== undefined && !this.#isAbortDeferred) this.#controller.abort(this.#reason)
     }
     return this.#controller.signal
   }
@@ -76,10 +78,19 @@ export class Attempt {
     this.#controller?.abort(reason)
   }
 
+  /** Aborts the signal of a run that was aborted before its handler was called. A handler that only listens for 'abort' must hear it, too. */
+  #abortDeferred (): void {
+    this.#isAbortDeferred = false
+    const { signal } = this.#controller ?? {}
+    if (signal?.aborted === false) this.#controller?.abort(this.#reason)
+    else signal?.dispatchEvent(new Event('abort'))
+  }
+
   /** Calls the handler, inside `onRun` if there is one. Throws, rejects or returns as the handler does. */
   execute (): unknown {
     this.#startedAt = now()
     this.#begun = true
+    this.#isAbortDeferred = this.#reason !== undefined
     return outsideOfRequests.runInAsyncScope(call, undefined, this)
   }
 
@@ -103,7 +114,12 @@ export class Attempt {
   }
 
   #handle (run = new AttemptRun(this, this.#context, this.#spec)): unknown {
-    return this.#spec.handler.call(this.#context.owner, run)
+    if (this.#reason === undefined) return this.#spec.handler.call(this.#context.owner, run)
+    try {
+      return this.#spec.handler.call(this.#context.owner, run)
+    } finally {
+      this.#abortDeferred()
+    }
   }
 
   async #wrapped (onRun: OnRun): Promise<unknown> {
@@ -114,6 +130,8 @@ export class Attempt {
       handled ??= new Watched(over ? Promise.reject(new Error('next() was called after onRun had ended')) : (async () => await this.#handle(run))())
       return handled
     }
+    // If onRun waits for the signal before it calls next(), it must not wait for ever.
+    if (this.#isAbortDeferred) defer(() => { if (this.#isAbortDeferred) this.#abortDeferred() })
     try {
       await onRun.call(this.#context.owner, run, next)
     } finally {
@@ -124,6 +142,13 @@ export class Attempt {
     // If onRun has awaited next(), its own result counts. If not, the failure of the handler does.
     return handled?.watched === true ? await handled.catch(() => {}) : await handled
   }
+}
+
+/** Node warns at eleven listeners of a signal, which one run may have. Only its own signals take the setting: happy-dom's, for one, do not. */
+function allowManyListeners (signal: AbortSignal): void {
+  try {
+    setMaxListeners(0, signal)
+  } catch {}
 }
 
 function call (attempt: Attempt): unknown {

@@ -14,11 +14,28 @@ const DRIFT = 100
 /** If somebody sets the wall clock back further than this, its alarms are planned anew. */
 export const SET_BACK = 3_600_000
 
-// The globals when this file was loaded. A fake clock that replaces the timers and Date, and not `performance`, stops Date while
-// `performance` goes on: two tasks that start at the same moment would differ. The monotonic time then goes by Date.
-const { setTimeout: realTimeout, Date: RealDate } = globalThis
+/** Tells by its source whether a global is the real one: a fake clock may have replaced it before this file was loaded. */
+function isFake (global: () => unknown, real: RegExp): () => boolean {
+  let seen: unknown
+  let fake = false
+  return () => {
+    const now = global()
+    if (now === seen) return fake
+    seen = now
+    fake = !real.test(Function.prototype.toString.call(now))
+    return fake
+  }
+}
+
+const isTimeoutFake = isFake(() => setTimeout, /\bnew Timeout\(|function setTimeout\(\) \{ \[native code\]/)
+const isDateFake = isFake(() => Date, /\[native code\]/)
 const realNow = performance.now
-const goesByDate = (): boolean => setTimeout !== realTimeout && Date !== RealDate && performance.now === realNow
+
+/**
+ * Whether a fake clock replaces the timers and Date, and not `performance`. It stops Date while `performance` goes on, so that two tasks which start
+ * at the same moment would differ. The monotonic time then goes by Date.
+ */
+const goesByDate = (): boolean => isTimeoutFake() && isDateFake() && performance.now === realNow
 
 /** A callback for a time. It can be set again after it has rung or was cancelled. */
 export interface Alarm extends HeapEntry {

@@ -22,16 +22,15 @@ export class UnknownZone extends Error {}
 
 /**
  * Parses a cron expression with five fields, or six with seconds, or a nickname such as `@daily`.
- * In the zone of the process it uses the local time functions of Date, which are four times faster. Throws an Error that says what is wrong.
+ * Without a zone it means the zone of the process at this moment. Throws an Error that says what is wrong.
  */
 export function parseCron (text: string, timezone: string | undefined, now: number): CronPattern {
-  const key = `${text} ${timezone ?? ''}`
+  const key = `${text} ${timezone ?? ''} ${timezone === undefined ? process.env.TZ ?? '' : ''}`
   const known = patterns.get(key)?.deref()
   if (known !== undefined) return known
   // Checking a zone takes 70 µs: do it only for a new expression.
   if (timezone !== undefined) checkZone(timezone)
-  const zone = timezone === Intl.DateTimeFormat().resolvedOptions().timeZone ? undefined : timezone
-  const pattern = new CronerPattern(text.trim(), zone, now)
+  const pattern = new CronerPattern(text.trim(), timezone ?? processZone(), now)
   patterns.set(key, new WeakRef(pattern))
   unused.register(pattern, key)
   return pattern
@@ -40,13 +39,22 @@ export function parseCron (text: string, timezone: string | undefined, now: numb
 class CronerPattern implements CronPattern {
   readonly eitherDay: boolean
   readonly text: string
-  readonly #cron: Cron
+  readonly #timezone: string
+  readonly #options: CronOptions
+  /** Computes in the zone of the process, with the local time functions of Date, which are four times faster. */
+  readonly #local: Cron | undefined
+  /** `process.env.TZ` at the declaration: a program that sets it changes the zone of Date's local time functions. */
+  readonly #env = process.env.TZ
+  #zoned: Cron | undefined
   /** There is no tick between `from` and `next`: a cache, as tasks that share an expression ask about the same time. */
   #from = Infinity
   #next = -Infinity
 
-  constructor (text: string, timezone: string | undefined, now: number) {
+  constructor (text: string, timezone: string, now: number) {
     this.text = text
+    this.#timezone = timezone
+    const hint = hintFor(text)
+    if (hint !== undefined) throw new Error(hint)
     const fields = text.split(/\s+/)
     // croner reads a text with a colon as a date, such as 'Mon Jan 5 2026 10:00', and fires once.
     if (text.includes(':')) throw new Error('it has no colon; a date is not an expression')
@@ -54,14 +62,14 @@ class CronerPattern implements CronPattern {
     const [day, , weekday] = fields.slice(-3)
     this.eitherDay = fields.length > 1 && isRestricted(day) && isRestricted(weekday) && !weekday?.includes('+')
     // croner only computes times here. As a scheduler it drifts, awaits nothing, and turns a rejection into an unhandled one.
-    this.#cron = parse(text, {
+    this.#options = {
       paused: true,
       mode: '5-or-6-parts',
       fixedTimeRule: 'no-wildcard',
       // As in crontab, a field that starts with '*' is no restriction. By default croner treats '*/2' as one.
-      domAndDow: !this.eitherDay,
-      ...(timezone !== undefined && { timezone })
-    })
+      domAndDow: !this.eitherDay
+    }
+    if (timezone === processZone()) this.#local = parse(text, this.#options)
     // croner parses an impossible date, and finds no tick for it.
     if (this.next(now) === Infinity) throw new Error('no date ever matches it')
   }
@@ -69,12 +77,31 @@ class CronerPattern implements CronPattern {
   next (time: number): number {
     if (time >= this.#from && time < this.#next) return this.#next
     this.#from = time
-    this.#next = Number(this.#cron.nextRun(new Date(time)) ?? Infinity)
+    this.#next = withinReach(() => this.#cron.nextRun(new Date(time))?.getTime()) ?? Infinity
     return this.#next
   }
 
   previous (time: number): number | undefined {
-    return this.#cron.previousRuns(1, new Date(time))[0]?.getTime()
+    return withinReach(() => this.#cron.previousRuns(1, new Date(time))[0]?.getTime())
+  }
+
+  get #cron (): Cron {
+    if (this.#local !== undefined && process.env.TZ === this.#env) return this.#local
+    this.#zoned ??= parse(this.text, { ...this.#options, timezone: this.#timezone })
+    return this.#zoned
+  }
+}
+
+function processZone (): string {
+  return Intl.DateTimeFormat().resolvedOptions().timeZone
+}
+
+/** What croner computes; undefined where it throws, as it does for times after the year 3000. */
+function withinReach (compute: () => number | undefined): number | undefined {
+  try {
+    return compute()
+  } catch {
+    return undefined
   }
 }
 
@@ -86,6 +113,21 @@ function parse (text: string, options: CronOptions): Cron {
     const message = (error as Error).message.replace(/^CronPattern: /, '').replace(/^Invalid value for (\w+).*/, 'a value for $1 is out of range').replace(/\.$/, '')
     throw new Error(message, { cause: error })
   }
+}
+
+/** What to write instead of the spellings of other cron programs. */
+function hintFor (text: string): string | undefined {
+  const [, period] = /^@every\s+(\S+)/i.exec(text) ?? []
+  if (period !== undefined) return `for a period, write every: '${period}' instead of "cron"`
+  if (/^@reboot\b/i.test(text)) return 'for a run at the start, write immediate: true, or a service'
+  const [, zone, rest] = /^(?:CRON_)?TZ=(\S+)\s+(.*)/.exec(text) ?? []
+  if (zone !== undefined) return `write the zone as an option of its own: cron: '${rest}', timezone: '${zone}'`
+  const fields = text.split(/\s+/)
+  if (fields.length === 7) return 'it has no field for the year: write the other six, and leave years out with "exclude"'
+  const [field, from, step] = fields.map(one => /^(\d+)\/(\d+)$/.exec(one) ?? []).find(([one]) => one !== undefined) ?? []
+  if (field === undefined) return undefined
+  const last = [59, 59, 23, 31, 12, 7].slice(-fields.length)[fields.indexOf(field)]
+  return `a step needs a range: write '${from}-${last}/${step}' instead of '${field}'`
 }
 
 function checkZone (timezone: string): void {

@@ -123,7 +123,7 @@ export class Ticker {
     const next = alone ? following : this.#next(task, now)
     this.#plan(task, next)
     const delay = due + (jitter > 0 ? Math.random() * jitter : 0) - now
-    if (delay < -LATE) this.#missed(task, due, next)
+    if (delay < -LATE) this.#missed(task, due, next, now)
     else if (alone) this.#due(task, due, 0, delay)
     else this.#gather(task, due, next, (dues, count) => { this.#due(task, dues[0], count - 1, delay) })
   }
@@ -141,7 +141,7 @@ export class Ticker {
     // Checks each time whether the task still ticks: `exclude` is the user's function, and may stop the task.
     for (let looks = this.options.schedule.looks; looks > 0 && isTicking(task); looks--) {
       // Not a step further than needed: it costs time, and would move the shared pattern's cache away from now.
-      if (!this.#isOut(task, due) && dues.push(due) === count) break
+      if (due === Infinity || (!this.#isOut(task, due) && dues.push(due) === count)) break
       due = this.#next(task, due)
     }
     return dues
@@ -181,9 +181,11 @@ export class Ticker {
     }))
   }
 
-  #missed (task: TickTarget, oldest: number, next: number): void {
+  #missed (task: TickTarget, oldest: number, next: number, now: number): void {
     switch (this.options.misfire) {
       case 'skip':
+        // The ticks of the last second are not missed: they become one run.
+        this.#gather(task, now - LATE, next, (dues, count) => { this.#due(task, dues[0], count - 1, 0) })
         return
       case 'once':
         this.#gather(task, oldest, next, (dues, count) => {

@@ -1,4 +1,4 @@
-import { abortSignal, check, invalid } from '../check.ts'
+import { abortSignal, check, invalid, isAbortSignal } from '../check.ts'
 import { errorCodes } from '../errors.ts'
 import { type Alarm, Clock } from './clock.ts'
 import { type Duration, durationText, period as periodCheck } from './duration.ts'
@@ -93,7 +93,7 @@ class Ticks implements AsyncIterableIterator<void, undefined> {
 
 /** Checks the arguments of `ticks()`. Throws `FST_BG_INVALID_OPTION`. */
 function ticksOptions (period: unknown, given: unknown): { every: number, signal: AbortSignal | undefined } {
-  if (given instanceof AbortSignal) throw invalid('ticks(): the second argument must be an object with the signal: { signal }.')
+  if (isAbortSignal(given)) throw invalid('ticks(): the second argument must be an object with the signal: { signal }.')
   const { signal } = check('ticks()', given, { signal: abortSignal })
   const { every } = check('ticks()', { every: period }, { every: periodCheck })
   if (every === undefined) throw invalid(`ticks(): the period must be ${durationText}, 1 ms or more; received undefined.`)

@@ -59,8 +59,10 @@ export class Service extends ServiceBase {
     const lasts = this.state === 'running' && this.host.clock.now() - this.#began >= within
     // A stopped or paused service is not failing any more.
     if (this.live && !lasts && this.#restarts.failures >= IN_A_ROW) yield { status: 'failing', reason: `failed ${this.#restarts.failures} times in a row` }
+    // Between two lives of `restart: 'always'` nothing has failed.
+    const isWell = lasts || (this.state === 'backoff' && this.#restarts.failures === 0)
     for (const condition of super.conditions()) {
-      if (!lasts || condition.status === 'failing') yield condition
+      if (!isWell || condition.status === 'failing') yield condition
     }
   }
 
