@@ -228,7 +228,7 @@ t.test('ten years of missed minutes do not block the event loop', async t => {
   t.ok(turned >= 15, `others got ${turned} turns meanwhile`)
   t.same(seen(once, DAY), [[3_652, 1_000]])
   t.equal(all.calls.at(-1)?.due, 3_652 * DAY)
-  t.same(skip.calls, [])
+  t.same(seen(skip, DAY), [[3_652, 0]], 'only the tick that is on time')
   await clock.tickAsync(MINUTE)
   t.same([once, all, skip].map(({ calls }) => calls.at(-1)?.due), [1, 1, 1].map(i => 3_652 * DAY + i * MINUTE))
 })
@@ -305,7 +305,8 @@ t.test('an event loop that was blocked: each misfire, on real clocks', async t =
     if (misfire === 'skip') t.match(lost, [Number], 'skip: one gap')
     else t.same(lost, [], `${misfire}: none is lost`)
     const [first] = mine.slice(before[misfire])
-    if (misfire === 'skip') t.ok((lost[0] ?? 0) >= 8, `${lost[0]} ticks`)
+    // Those late by less than a second are not missed: they become one run.
+    if (misfire === 'skip') t.ok((lost[0] ?? 0) >= 4, `${lost[0]} ticks`)
     if (misfire === 'once') t.ok((first?.missed ?? 0) >= 7, `${first?.missed} ticks`)
     if (misfire === 'all') t.ok(mine.length >= (runs.once?.length ?? 0) + 7, `${mine.length} runs`)
   }
