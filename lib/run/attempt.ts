@@ -1,6 +1,6 @@
-import { AsyncResource } from 'node:async_hooks'
 import { setMaxListeners } from 'node:events'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { withoutStores } from '../async-context.ts'
 import { invalid, show } from '../check.ts'
 import { defer, now } from '../time/index.ts'
 import type { TaskContext } from './host.ts'
@@ -8,10 +8,6 @@ import type { RunSpec } from './run-spec.ts'
 import type { OnRun, Progress, Run, RunResult } from './run.ts'
 import { isTraced, runChannel } from './tracing.ts'
 import { uuid } from './uuid.ts'
-
-// Created when this file is loaded, so that a task does not inherit the AsyncLocalStorage store of the request that declared it.
-// AsyncLocalStorage.snapshot() does the same, but takes ten times as long.
-const outsideOfRequests = new AsyncResource('fastify-background-tasks')
 
 /**
  * One call of a handler. It creates the signal, the logger and the id only when somebody reads them: they cost 3 µs, 2 µs and
@@ -91,7 +87,7 @@ export class Attempt {
     this.#startedAt = now()
     this.#begun = true
     this.#isAbortDeferred = this.#reason !== undefined
-    return outsideOfRequests.runInAsyncScope(call, undefined, this)
+    return withoutStores(call, this)
   }
 
   succeeded (value: unknown): RunResult {

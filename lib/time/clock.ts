@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers'
+import { withoutStores } from '../async-context.ts'
 import { type HeapEntry, Heap } from './heap.ts'
 
 // The only file that reads a clock or sets a timer. It looks the globals up at each call, so that fake clocks move it.
@@ -136,7 +137,8 @@ export class Clock {
     clearTimeout(this.#timer)
     this.#armed = now + delay
     // Rounded up: setTimeout drops the fraction and would fire early. The 0.01 keeps a rounding error of the subtraction from adding 1 ms.
-    this.#timer = setTimeout(() => { this.#fire() }, Math.max(0, Math.ceil(delay - 0.01)))
+    // Without the stores of the request or run that happens to arm it: the timer rings for others, too.
+    this.#timer = withoutStores(ms => setTimeout(() => { this.#fire() }, ms), Math.max(0, Math.ceil(delay - 0.01)))
   }
 
   #disarm (): void {
@@ -193,8 +195,8 @@ export function lastNow (): number {
   return last
 }
 
-/** Calls `callback` in a later macrotask. */
+/** Calls `callback` in a later macrotask, without the AsyncLocalStorage stores of its caller. */
 export function defer (callback: () => void): void {
   // From node:timers, which fake clocks do not replace: this is about order, not about time.
-  setImmediate(callback)
+  withoutStores(setImmediate, callback)
 }
