@@ -36,7 +36,7 @@ export class Redis {
   get url (): string { return `redis://127.0.0.1:${this.port}` }
 
   /** Makes one of our own, and starts it. By default it keeps everything on disk. */
-  static async start (t: Test, settings: string[] = ['--appendonly', 'yes', '--appendfsync', 'always']): Promise<Redis> {
+  static async start (t: { teardown (callback: () => unknown): void }, settings: string[] = ['--appendonly', 'yes', '--appendfsync', 'always']): Promise<Redis> {
     const redis = new Redis(await freePort(), await mkdtemp(join(tmpdir(), 'background-tasks-')), settings)
     t.teardown(async () => {
       await redis.kill()
