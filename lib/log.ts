@@ -9,6 +9,8 @@ type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 interface LoggedRun {
   readonly id: string
   readonly number: number
+  readonly reqId?: string | undefined
+  readonly key?: string | undefined
 }
 
 /** How that run, or its attempt, ended. */
@@ -40,13 +42,13 @@ export const report = {
   runCutShort: ofRun('warn', 'run cut short by shutdown'),
 
   serviceStarted (log: FastifyBaseLogger, task: string, attempt: LoggedRun): void {
-    if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number }, 'service started')
+    if (enabled(log, 'debug')) write(log, 'debug', runOf(task, attempt), 'service started')
   },
   tick (log: FastifyBaseLogger, task: string, attempt: LoggedRun, dueAt: Date): void {
-    if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number, dueAt }, 'run started')
+    if (enabled(log, 'debug')) write(log, 'debug', { ...runOf(task, attempt), dueAt }, 'run started')
   },
   queuedRun (log: FastifyBaseLogger, task: string, attempt: LoggedRun): void {
-    if (enabled(log, 'debug')) write(log, 'debug', { task, run: attempt.id, attempt: attempt.number }, 'run started')
+    if (enabled(log, 'debug')) write(log, 'debug', runOf(task, attempt), 'run started')
   },
   left (log: FastifyBaseLogger, task: string, count: number): void {
     write(log, 'warn', { task, count }, count === 1 ? '1 run is cancelled: the queue ends before it could run' : `${count} runs are cancelled: the queue ends before they could run`)
@@ -101,6 +103,12 @@ export const report = {
     const what = snapshots ? 'Redis keeps snapshots only: a crash loses the runs of the last minutes' : 'Redis keeps nothing on disk: a restart loses all runs'
     write(log, 'warn', {}, `${what}. Set "appendonly yes"`)
   },
+  closing (log: FastifyBaseLogger, tasks: string[]): void {
+    write(log, 'info', { tasks }, 'close waits for background tasks')
+  },
+  closed (log: FastifyBaseLogger, duration: number): void {
+    write(log, 'info', { duration: Math.round(duration) }, 'background tasks have stopped')
+  },
   shutdownTimeout (log: FastifyBaseLogger, tasks: string[], err: Error): void {
     write(log, 'error', { tasks, err }, 'shutdown deadline passed')
   }
@@ -115,7 +123,12 @@ function ofRun (level: Level, message: string): RunReport {
 }
 
 function lineOf (task: string, attempt: LoggedRun, { duration }: LoggedResult): object {
-  return { task, run: attempt.id, attempt: attempt.number, duration: Math.round(duration) }
+  return { ...runOf(task, attempt), duration: Math.round(duration) }
+}
+
+/** The run that a line is about. `reqId` and `key` are there only where the run has them. */
+function runOf (task: string, { id, number, reqId, key }: LoggedRun): object {
+  return { task, run: id, attempt: number, ...reqId !== undefined && { reqId }, ...key !== undefined && { key } }
 }
 
 /** The method with which `logger: false` logs, once seen: reading the name of a function at each line costs a twentieth of a short run. */

@@ -70,15 +70,17 @@ t.test('example/server.ts handles orders and sends mails, and on SIGTERM finishe
   // Two mails are in hand beside the order, and the third waits for one of them.
   const ofMails = /^mail (in hand|sent)$/
   t.equal(messages.filter(msg => msg === 'mail sent').length, 4)
-  t.same(closing.slice(0, -4).filter(msg => !ofMails.test(msg) && msg !== 'run succeeded'), [
+  t.same(closing.slice(0, -5).filter(msg => !ofMails.test(msg) && msg !== 'run succeeded'), [
     'closing because of a signal',
+    'close waits for background tasks',
     'order handled',
     'no more orders are taken'
   ])
-  t.same(closing.slice(-4), [
+  t.same(closing.slice(-5), [
     'feed closing',
     'feed closed',
     'broker closed',
+    'background tasks have stopped',
     'closed'
   ])
   t.match(await child.line('broker closed'), { unread: 1 })

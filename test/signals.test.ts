@@ -7,7 +7,7 @@ import { Child, noSignals } from './support/child.ts'
 t.jobs = 4 // they mostly wait
 
 /** What a reader sees when all goes well, from the signal on. */
-const graceful = ['closing', 'consumer hears the signal', 'consumer ends', 'connection closing', 'connection closed', 'database closed', 'closed']
+const graceful = ['closing', 'close waits for background tasks', 'consumer hears the signal', 'consumer ends', 'connection closing', 'connection closed', 'database closed', 'background tasks have stopped', 'closed']
 
 const serve = (t: Test, ...args: string[]): Child => new Child(t, 'fixtures/server.ts', args)
 
@@ -55,7 +55,7 @@ t.test('a signal while a hosted service starts: what has started is stopped, and
   await child.line('connection open')
   child.signal('SIGTERM')
   t.same(await child.exit, { code: 0, signal: null })
-  t.same(child.messages.slice(-4), ['connection closing', 'connection closed', 'database closed', 'closed'])
+  t.same(child.messages.slice(-5), ['connection closing', 'connection closed', 'database closed', 'background tasks have stopped', 'closed'])
 })
 
 t.test('a task that ignores its signal is named at the deadline, and does not keep the process from exiting with 0', { skip: noSignals }, async t => {
@@ -72,7 +72,7 @@ t.test('a task that ignores its signal is named at the deadline, and does not ke
     err: { code: 'FST_BG_SHUTDOWN_TIMEOUT', message: '"stubborn" (still runs)' }
   })
   const messages = afterSignal(child)
-  t.same(messages.slice(0, 5), ['closing', 'consumer hears the signal', 'consumer ends', 'shutdown deadline passed', 'connection closing'])
+  t.same(messages.slice(0, 6), ['closing', 'close waits for background tasks', 'consumer hears the signal', 'consumer ends', 'shutdown deadline passed', 'connection closing'])
   t.same(messages.filter(msg => ['connection closing', 'database closed', 'closed'].includes(msg)), ['connection closing', 'database closed', 'closed'])
 })
 
@@ -82,7 +82,7 @@ t.test('tasks hear of the signal at once, while an event stream holds back every
   await child.line('consumer runs')
   child.signal('SIGTERM')
   await child.line('consumer ends')
-  t.same(afterSignal(child), ['closing', 'consumer hears the signal', 'consumer ends'])
+  t.same(afterSignal(child), ['closing', 'close waits for background tasks', 'consumer hears the signal', 'consumer ends'])
   events.destroy()
   t.same(await child.exit, { code: 0, signal: null })
   t.same(afterSignal(child), graceful)
@@ -100,5 +100,5 @@ t.test('an event stream that never ends: the deadline names what has not stopped
     tasks: ['connection', 'stubborn'],
     err: { code: 'FST_BG_SHUTDOWN_TIMEOUT', message: /"connection" \(waits for its stop.*"stubborn" \(still runs\)/ }
   })
-  t.same(afterSignal(child), ['closing', 'consumer hears the signal', 'consumer ends', 'shutdown deadline passed', 'killed by timeout (2500ms)'], 'no onClose hook ran')
+  t.same(afterSignal(child), ['closing', 'close waits for background tasks', 'consumer hears the signal', 'consumer ends', 'shutdown deadline passed', 'killed by timeout (2500ms)'], 'no onClose hook ran')
 })

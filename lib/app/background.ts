@@ -17,19 +17,18 @@ export interface BackgroundHost extends RunHost {
   isBooted (owner: FastifyInstance): boolean
   /** Adds the background runs of one more instance, for close to end. */
   addBackground (background: BackgroundRuns): void
+  /** Calls `hook` before anything of the application is closed. Returns false if it is too soon for that. */
+  runFirstOnClose (hook: () => Promise<void>): boolean
   /** Waits for all background runs, at most until the shutdown deadline. */
   endBackgrounds (): Promise<void>
 }
-
-/** avvio's `onClose`, which accepts a hook at any time and runs it before all earlier ones. Fastify's types have only `addHook`. */
-interface Closeable { onClose (hook: () => Promise<void>): void }
 
 /**
  * `runInBackground` of all instances.
  *
  * A background run must end before what it uses is closed, and the plugin cannot know what that is. So close awaits all of them before it closes
- * anything: an avvio hook that is added in preClose is the first to run once HTTP has drained. Close awaits runs that begin after that next, in
- * the same way.
+ * anything: a hook that is added in preClose is the first to run once HTTP has drained. Close awaits runs that begin after that next, in the same
+ * way.
  */
 export class RunInBackground {
   readonly #host: BackgroundHost
@@ -138,7 +137,7 @@ export class BackgroundRuns implements TaskContext {
 
   runEnded (): void {}
 
-  /** Aborts active and future runs after `grace` milliseconds, and makes close await them before anything else. */
+  /** Aborts active and future runs after `grace` milliseconds. */
   shutDown (reason: Reason, grace: number): void {
     this.#ends ??= { reason, at: this.host.clock.now() + grace }
     this.#endInTime()
@@ -165,9 +164,13 @@ export class BackgroundRuns implements TaskContext {
     if (this.#ends === undefined) return
     const { reason, at } = this.#ends
     this.#runs.cancel(reason, at - this.host.clock.now())
+    this.endFirst()
+  }
+
+  /** Makes close await the active runs before anything else. */
+  endFirst (): void {
     if (this.#awaited || !this.active) return
-    this.#awaited = true
-    ;(this.owner as unknown as Closeable).onClose(async () => {
+    this.#awaited = this.host.runFirstOnClose(async () => {
       this.#awaited = false
       await this.host.endBackgrounds()
     })

@@ -22,7 +22,7 @@ export function declareQueue (lifecycle: Lifecycle, owner: unknown, given: reado
 function declare<T extends Task> (lifecycle: Lifecycle, method: string, owner: unknown, given: readonly unknown[], make: Make<T>): T {
   if (!lifecycle.has(owner)) throw new errorCodes.FST_BG_INVALID_THIS(method, show(owner))
   const name = nameOf(method, given[0])
-  if (lifecycle.closing) throw new errorCodes.FST_BG_CLOSING(`Background task "${name}" cannot be declared`)
+  if (lifecycle.isClosedTo(owner)) throw new errorCodes.FST_BG_CLOSING(`Background task "${name}" cannot be declared`)
   const taken = lifecycle.tasks.get(name)
   if (taken !== undefined) throw new errorCodes.FST_BG_DUPLICATE_NAME(name, taken.owner.pluginName)
 

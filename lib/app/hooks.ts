@@ -73,11 +73,3 @@ export class Hooks {
     owner.addHook('onClose', async () => { await this.#phases.end(tasks) })
   }
 }
-
-/**
- * Whether the plugins of the application have loaded. From then on Fastify runs the onReady hooks, and one that is added now never runs. Fastify
- * shows this only by one thing: an instance can be awaited while plugins load, and loses its `then` afterwards.
- */
-export function isBooted (server: FastifyInstance): boolean {
-  return (server as { then?: unknown }).then === undefined
-}

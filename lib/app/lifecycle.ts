@@ -7,8 +7,9 @@ import type { GivenUp, Task, TaskHost } from '../task/index.ts'
 import { Clock, Deadline, formatDuration } from '../time/index.ts'
 import type { BackgroundHost, BackgroundRuns } from './background.ts'
 import { giveUp } from './give-up.ts'
+import { isBooted, onBootFailure, onCloseCall, rootOf, runFirstOnClose } from './events.ts'
 import { type Health, healthOf } from './health.ts'
-import { Hooks, isBooted } from './hooks.ts'
+import { Hooks } from './hooks.ts'
 import type { PluginOptions } from './options.ts'
 
 /** How long before `pluginTimeout` a failed start stops waiting for the rollback, so that the user sees the original error; in milliseconds. */
@@ -18,7 +19,7 @@ const MARGIN = 200
  * Starts all tasks, and stops them under one deadline.
  *
  * A task has its place in the boot order (hooks.ts). A task that is declared while the onReady hooks run, or later, has no place: it starts at once,
- * and ends in the plugin's own onClose.
+ * and ends before anything is closed that the application has opened.
  */
 export class Lifecycle implements TaskHost, BackgroundHost {
   readonly clock: Clock = new Clock()
@@ -40,10 +41,17 @@ export class Lifecycle implements TaskHost, BackgroundHost {
   #autostarts: boolean
   readonly #hooks = new Hooks({ start: async tasks => { await this.#autostart(tasks) }, end: tasks => this.#end(tasks) })
   readonly #errors: Error[] = []
+  /** Whether Fastify has begun to close: it drains HTTP. */
+  #drains = false
   #closed = false
+  /** Whether close had to wait for anything. */
+  #waits = false
+  #closeBegun!: () => void
+  readonly #closeBegins = new Promise<void>(resolve => { this.#closeBegun = resolve })
   /** Monotonic time at which close began. */
   #closedAt = 0
   #starting: Promise<void> | undefined
+  #rollback: Promise<void> | undefined
   phase: 'open' | 'failed' | 'closing' = 'open'
 
   constructor (server: FastifyInstance, options: PluginOptions) {
@@ -54,13 +62,18 @@ export class Lifecycle implements TaskHost, BackgroundHost {
     this.onRun = options.onRun
     this.shutdownTimeout = options.shutdownTimeout
     this.stores = new Map(Object.entries({ memory: new MemoryStore(), ...options.stores }))
-    server.addHook('preClose', async () => { this.#beginClose() })
+    onCloseCall(server, () => { this.#beginClose() })
+    onBootFailure(server, async () => { await this.#bootFailed() })
+    server.addHook('preClose', async () => { this.#preClose() })
     server.addHook('onClose', async () => { await this.#finishClose() })
   }
 
   get closing (): boolean { return this.phase !== 'open' }
 
   isBooted (owner: FastifyInstance): boolean { return isBooted(owner) }
+
+  /** Whether a task of this owner can no longer be declared. While plugins load it can, after close() too: an error would hide why the application closes. */
+  isClosedTo (owner: FastifyInstance): boolean { return this.closing && (this.phase === 'failed' || isBooted(owner)) }
 
   /** Whether the plugin's own onClose has ended. */
   get closed (): boolean { return this.#closed }
@@ -80,12 +93,23 @@ export class Lifecycle implements TaskHost, BackgroundHost {
     } else {
       this.#hooks.add(task)
     }
+    this.#tellIfClosing(task)
   }
 
   /** Adds the background runs of one instance. */
   addBackground (background: BackgroundRuns): void {
     this.#backgrounds.add(background)
-    if (this.phase === 'closing') this.#tell(background, new errorCodes.FST_BG_SHUTDOWN(), this.clock.now() - this.#closedAt)
+    this.#tellIfClosing(background)
+  }
+
+  #tellIfClosing (one: Task | BackgroundRuns): void {
+    if (this.phase === 'closing') this.#tell(one, new errorCodes.FST_BG_SHUTDOWN(), this.clock.now() - this.#closedAt)
+  }
+
+  /** Calls `hook` before anything of the application is closed. Returns false if it is too soon for that: HTTP is open. */
+  runFirstOnClose (hook: () => Promise<void>): boolean {
+    if (this.#drains) runFirstOnClose(this.#server, hook)
+    return this.#drains
   }
 
   /** Awaits all background runs, at most until the shutdown deadline. */
@@ -150,9 +174,19 @@ export class Lifecycle implements TaskHost, BackgroundHost {
     for (const task of tasks) {
       await this.#orRollBack(true, async () => {
         task.prepare()
-        if (this.#startsByItself(task)) await this.#startUnlessStopped(task)
+        if (this.#startsByItself(task)) await this.#startUnlessClosed(task)
       })
     }
+  }
+
+  /** Starts a task. Once the application closes, the boot no longer waits for a `start`: close does, until the deadline. */
+  async #startUnlessClosed (task: Task): Promise<void> {
+    const began = this.clock.now()
+    const started = this.#startUnlessStopped(task).catch((error: unknown) => {
+      if (this.phase !== 'closing') throw error
+      if (task.state === 'failed') report.startFailed(task.log, task.name, task.first, this.clock.now() - began, error)
+    })
+    await (task.kind === 'hosted' ? Promise.race([started, this.#closeBegins]) : started)
   }
 
   /** Starts a task. If somebody stops or pauses it meanwhile, that is no failure. */
@@ -179,12 +213,19 @@ export class Lifecycle implements TaskHost, BackgroundHost {
     return !this.closing && this.#autostarts && task.options.enabled && task.startable
   }
 
+  /** Somebody else's plugin or hook has failed, or a start of ours: nothing runs on in an application that did not boot. */
+  async #bootFailed (): Promise<void> {
+    this.#rollback ??= this.#rollBack(0)
+    await this.#rollback
+  }
+
   async #orRollBack (boot: boolean, start: () => Promise<void>): Promise<void> {
     const began = this.clock.now()
     try {
       await start()
     } catch (error) {
-      await this.#rollBack(this.clock.now() - began)
+      this.#rollback = this.#rollBack(this.clock.now() - began)
+      await this.#rollback
       // A server that is up goes on. One that was booting has failed.
       if (!boot && this.phase === 'failed') this.phase = 'open'
       throw error
@@ -200,8 +241,10 @@ export class Lifecycle implements TaskHost, BackgroundHost {
     limit.start(pluginTimeout === 0 ? this.#options.shutdownTimeout : pluginTimeout - MARGIN - spent)
     const reason = new errorCodes.FST_BG_SHUTDOWN()
     const begun = [...this.tasks.values()].filter(task => task.begun).reverse()
-    for (const task of begun) task.shutDown(reason, 0)
-    for (const task of begun) await limit.until(task.end())
+    for (const task of [...begun, ...this.#backgrounds]) task.shutDown(reason, 0)
+    // Not for a start that has timed out: if it ends well after all, it stops its task, and close waits for it.
+    for (const task of begun) if (task.state !== 'failed') await limit.until(task.end())
+    for (const one of this.#backgrounds) await limit.until(one.idle())
     limit.clear()
   }
 
@@ -209,6 +252,7 @@ export class Lifecycle implements TaskHost, BackgroundHost {
   #beginClose (): void {
     if (this.phase === 'closing') return
     this.phase = 'closing'
+    this.#closeBegun()
     this.#closedAt = this.clock.now()
     this.scheduleClock.clear()
     // One error for all tasks: ten thousand stack traces would take time.
@@ -217,6 +261,18 @@ export class Lifecycle implements TaskHost, BackgroundHost {
     for (const some of [this.#removed, this.closeable, this.#backgrounds]) {
       for (const one of some) this.#tell(one, reason, 0)
     }
+    const names = [...this.#removed, ...this.closeable, ...this.#backgrounds].filter(task => !task.isDown).flatMap(namesOf)
+    if (names.length > 0) report.closing(this.#server.log, names)
+    this.#waits = names.length > 0
+  }
+
+  /** HTTP drains from now on. What has no place in the boot order ends first. */
+  #preClose (): void {
+    this.#beginClose()
+    this.#drains = true
+    const placeless = [...this.#removed, ...this.#late]
+    if (placeless.length > 0) runFirstOnClose(this.#server, async () => { await this.#endAll(placeless) })
+    for (const one of this.#backgrounds) one.endFirst()
   }
 
   /** Tells a task that close began `since` milliseconds ago. Its runs abort at three quarters of the deadline at the latest, whatever its grace. */
@@ -264,6 +320,7 @@ export class Lifecycle implements TaskHost, BackgroundHost {
       await this.deadline.until((async () => { await store.stop() })().catch(error => { this.#errors.push(toError(error)) }))
     }
     this.#closed = true
+    if (this.#waits) report.closed(this.#server.log, this.clock.now() - this.#closedAt)
     this.deadline.clear()
     const [error, ...more] = this.#errors
     if (more.length > 0) throw new AggregateError(this.#errors, `${this.#errors.length} background tasks failed`)
@@ -274,13 +331,6 @@ export class Lifecycle implements TaskHost, BackgroundHost {
 /** Whether a start failed only because somebody stopped, paused or removed the task, or the application closes. */
 function isStopped (error: unknown): boolean {
   return ['FST_BG_CANCELLED', 'FST_BG_NOT_FOUND', 'FST_BG_CLOSING', 'FST_BG_SHUTDOWN'].includes(String((error as { code?: unknown }).code))
-}
-
-/** The root instance of an application. A child instance inherits from its parent. Two applications may share one `http.Server`. */
-export function rootOf (instance: object): object {
-  let root = instance
-  for (let parent: object | null = root; parent !== null && parent !== Object.prototype; parent = Object.getPrototypeOf(parent) as object | null) root = parent
-  return root
 }
 
 const ended = Promise.resolve()

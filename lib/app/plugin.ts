@@ -6,8 +6,9 @@ import type { QueueHandler, RunHandle, TaskHandler } from '../run/index.ts'
 import type { BackgroundTask, CronTaskOptions, HostedServiceOptions, PeriodicTaskOptions, ServiceTaskOptions } from '../task/index.ts'
 import { RunInBackground } from './background.ts'
 import { declareQueue, declareTask } from './declare.ts'
+import { rootOf } from './events.ts'
 import type { Health } from './health.ts'
-import { Lifecycle, rootOf } from './lifecycle.ts'
+import { Lifecycle } from './lifecycle.ts'
 import { type BackgroundTasksOptions, pluginOptions } from './options.ts'
 
 /** All background tasks of an application, in the order of their declaration. */

@@ -45,6 +45,8 @@ export class ClaimedAttempt implements ExecutionSpec {
 
   get reqId (): string | undefined { return this.#run.reqId }
 
+  get key (): string | undefined { return this.#run.key }
+
   get startedAt (): number | undefined { return this.#run.startedAt }
 
   started (attempt: Attempt): void {

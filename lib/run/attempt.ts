@@ -44,6 +44,12 @@ export class Attempt {
     return this.#id
   }
 
+  /** Id of the request that asked for the run, if there is one. */
+  get reqId (): string | undefined { return this.#spec.reqId }
+
+  /** The key that the run was enqueued with, if it has one. */
+  get key (): string | undefined { return this.#spec.key }
+
   get log (): FastifyBaseLogger {
     const { owner, options: { logLevel } } = this.#context
     const { parent = owner.log, reqId } = this.#spec

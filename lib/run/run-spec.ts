@@ -19,6 +19,8 @@ export interface RunSpec {
   readonly parent?: FastifyBaseLogger | undefined
   /** Id of the request that asked for the run, bound in its log. */
   readonly reqId?: string | undefined
+  /** The key that it was enqueued with. */
+  readonly key?: string | undefined
   /** When the run began, in milliseconds since the epoch, where the caller has read the clock already: a read costs more than most steps of a short run. */
   readonly startedAt?: number | undefined
   /** Limit of one attempt, in milliseconds. */

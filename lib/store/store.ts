@@ -119,6 +119,8 @@ export interface ClaimedRun {
   retry: RetryOptions | undefined
   /** Id of the request that enqueued it, if there is one. */
   reqId: string | undefined
+  /** The `key` it was enqueued with. */
+  key: string | undefined
   /** When the attempt began, in milliseconds since the epoch, if the store has read the clock. */
   startedAt?: number | undefined
 }

@@ -528,7 +528,7 @@ t.test('a run whose processes keep dying under it is logged and counted as faile
   const told: string[] = []
   const queue = app.addBackgroundQueue('a', { retry: 5, onGiveUp: error => { told.push(error.message) } }, () => { t.fail('it is not run') })
   await app.ready()
-  store.worker.crashed({ id: 'some-id', payload: 1, attempt: 5, retry: undefined, reqId: undefined }, new Error('five processes died'))
+  store.worker.crashed({ id: 'some-id', payload: 1, attempt: 5, retry: undefined, reqId: undefined, key: undefined }, new Error('five processes died'))
   t.match(await logged(lines, 'run failed'), { level: 'error', run: 'some-id', attempt: 5, err: { message: 'five processes died' } })
   t.same(told, ['five processes died'])
   t.match(queue.stats, { failed: 1, active: 0 })

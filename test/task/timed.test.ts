@@ -1,8 +1,8 @@
 import { mock } from 'node:test'
-import Fastify, { type FastifyInstance } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import backgroundTasks, { ticks, type BackgroundTask, type Run } from '../../lib/index.ts'
-import { build, capture, deferred, mortal, rejection, type Line } from '../support/helper.ts'
+import { ticks, type BackgroundTask, type Run } from '../../lib/index.ts'
+import { build, deferred, mortal, rejection } from '../support/helper.ts'
 import { DAY, dues, fake, fakeClocks, HOUR, linesOf, MINUTE, range, SECOND, since, START, turns, worker } from '../support/fakes.ts'
 
 const SKIPPED = /^tick skipped: the run before it is active$/
@@ -941,16 +941,11 @@ t.test('a triggered run that waits is cancelled when the app closes', async t =>
 
 t.test('a triggered run whose app closes before it has begun never begins, and is not warned of', async t => {
   fake(t)
-  const lines: Line[] = []
-  const app: FastifyInstance = Fastify({ logger: capture(lines) })
-  t.teardown(async () => { await app.close() })
+  const { app, lines } = await build(t)
   const work = worker()
-  let finished: Promise<unknown> | undefined
-  // Before that of the plugin.
-  app.addHook('preClose', async () => { finished = app.backgroundTasks.get('a')?.trigger().finished })
-  await app.register(backgroundTasks)
-  app.addBackgroundTask('a', { every: '1s' }, work.handler)
+  const task = app.addBackgroundTask('a', { every: '1s' }, work.handler)
   await app.ready()
+  const { finished } = task.trigger()
   await app.close()
   t.match(await finished, { outcome: 'cancelled', error: { code: 'FST_BG_SHUTDOWN' } })
   t.same(work.calls, [])

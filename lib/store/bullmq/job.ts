@@ -39,8 +39,8 @@ export function jobOf ({ id, payload, options: { delay, runAt, priority, key, ke
 }
 
 /** The run of a job that a worker has fetched. */
-export function claimedRunOf ({ id, data: { payload, reqId, retry }, attemptsMade }: RunJob): ClaimedRun {
-  return { id: id as string, payload, attempt: attemptsMade + 1, retry: retry && { ...retry, limit: retry.limit ?? Infinity }, reqId }
+export function claimedRunOf ({ id, data: { payload, reqId, retry }, attemptsMade, deduplicationId }: RunJob): ClaimedRun {
+  return { id: id as string, payload, attempt: attemptsMade + 1, retry: retry && { ...retry, limit: retry.limit ?? Infinity }, reqId, key: deduplicationId }
 }
 
 /** The run of a job as `list` shows it. `dueAt`: when a delayed one may begin. */

@@ -45,6 +45,8 @@ export class Entry implements Prioritised, ClaimedRun {
 
   get reqId (): string | undefined { return this.options.reqId }
 
+  get key (): string | undefined { return this.options.key }
+
   get details (): Details {
     this.more ??= {}
     return this.more
