@@ -109,6 +109,12 @@ export const report = {
   closed (log: FastifyBaseLogger, duration: number): void {
     write(log, 'info', { duration: Math.round(duration) }, 'background tasks have stopped')
   },
+  evicts (log: FastifyBaseLogger, policy: string): void {
+    write(log, 'warn', { policy }, `Redis removes keys when it is full (maxmemory-policy ${policy}): runs can be lost. Set "maxmemory-policy noeviction"`)
+  },
+  clockDiffers (log: FastifyBaseLogger, ms: number): void {
+    write(log, 'warn', { difference: Math.round(ms) }, `the clock of this process is ${Math.abs(ms / 1_000).toFixed(1)} s ${ms > 0 ? 'ahead of' : 'behind'} that of the store: delays and cluster ticks are off by that`)
+  },
   shutdownTimeout (log: FastifyBaseLogger, tasks: string[], err: Error): void {
     write(log, 'error', { tasks, err }, 'shutdown deadline passed')
   }

@@ -1,6 +1,6 @@
 import type { OpenOptions, StoreWorker } from '../store.ts'
-import type { Engine } from './client.ts'
-import type { RedisConnection } from './connection.ts'
+import type { Engine } from './redis/client.ts'
+import type { RedisConnection } from './redis/connection.ts'
 import type { ControlStream } from './control-stream.ts'
 import type { Scripts } from './scripts.ts'
 

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../../time/index.ts'
-import type { Client } from './client.ts'
-import type { RedisConnection } from './connection.ts'
+import type { Client } from './redis/client.ts'
+import type { RedisConnection } from './redis/connection.ts'
 
 /** A message to all processes of a queue: cancel a run, a cancelled run has ended, the queue was paused or resumed. */
 export type Message = { type: 'cancel' | 'ended', id: string } | { type: 'paused' | 'resumed', id: '' }

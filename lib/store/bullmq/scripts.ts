@@ -1,4 +1,4 @@
-import type { Client } from './client.ts'
+import type { Client } from './redis/client.ts'
 
 // Commands that BullMQ does not have. Redis runs each script as one step, so that no other process can come in between.
 

@@ -1,7 +1,8 @@
 import type * as Bullmq from 'bullmq'
 import type { Redis, RedisOptions } from 'ioredis'
 import { createRequire } from 'node:module'
-import { invalid } from '../../check.ts'
+import { invalid } from '../../../check.ts'
+import { tameInfo } from './info.ts'
 
 // The optional packages. The first queue that uses the store loads them.
 
@@ -32,12 +33,24 @@ export function loadEngine (): Engine {
   return require('bullmq') as Engine
 }
 
-/** A client of our own, and a function that ends it with all duplicates that BullMQ has made. It connects, and reconnects, by itself. */
-export function connect ({ createIORedisClient, createNodeRedisClient }: Engine, connection: Connection): { client: Client, end (): void } {
+/** A client of our own, and what goes with it. */
+export interface Connected {
+  /** Connects, and reconnects, by itself. */
+  client: Client
+  /** Ends it with all duplicates that BullMQ has made. */
+  end (): void
+  /** By what policy Redis removes keys when it is full; undefined if it removes none, or does not tell. Known once it is connected. */
+  evicts (): string | undefined
+}
+
+export function connect ({ createIORedisClient, createNodeRedisClient }: Engine, connection: Connection): Connected {
   const made: Raw[] = []
+  let evicts: string | undefined
   const keep = (raw: Raw): Raw => {
     const { duplicate } = raw
-    raw.duplicate = (...given) => keep(duplicate.apply(raw, given))
+    // BullMQ and the control stream duplicate it for commands that block.
+    raw.duplicate = (...given) => keep(duplicate.apply(raw, blocking(raw, given)))
+    tameInfo(raw, policy => { evicts = policy })
     made.push(raw)
     return raw
   }
@@ -45,12 +58,14 @@ export function connect ({ createIORedisClient, createNodeRedisClient }: Engine,
   const client = isOfNodeRedis(raw) ? createNodeRedisClient(raw as never) : createIORedisClient(raw as never)
   // A client that is closed already throws or rejects.
   const end = (): void => { for (const one of made) void (async () => { await one.disconnect() })().catch(() => {}) }
-  return { client, end }
+  return { client, end, evicts: () => evicts }
 }
 
 /** A client of ioredis or of redis. */
 interface Raw {
+  options?: { socket?: object } | undefined
   duplicate (...options: unknown[]): Raw
+  info (...args: unknown[]): Promise<string>
   disconnect (): unknown
 }
 
@@ -60,15 +75,56 @@ export async function command (client: Client, name: string, ...args: string[]):
   return call === undefined ? await raw?.sendCommand([name, ...args]) : await call.call(client, name, ...args)
 }
 
-// BullMQ needs commands without a limit of retries. The delay is short, so that a store that is back is noticed soon.
-const ours: RedisOptions = { maxRetriesPerRequest: null, retryStrategy: tries => Math.min(tries * 100, RETRY), disconnectTimeout: 100 }
+/** How long to wait before the next try to connect. Short, so that a store that is back is noticed soon. */
+const retryDelay = (tries: number): number => Math.min(tries * 100, RETRY)
+
+/** Defaults of ioredis's options. */
+const defaults: RedisOptions = { retryStrategy: retryDelay, disconnectTimeout: 100 }
+
+/**
+ * What we need, whatever the user's options say. BullMQ needs commands without a limit of time or of retries: the calls of RedisConnection end in
+ * time all the same. A connection on which nothing comes back is dead, even if nobody has closed it.
+ */
+function needs (given: RedisOptions): RedisOptions {
+  return {
+    maxRetriesPerRequest: null,
+    enableOfflineQueue: true,
+    commandTimeout: undefined as never,
+    socketTimeout: SILENCE,
+    // A primary that has become a replica: connect anew, to where the name or the Sentinels point now, and send the command again.
+    reconnectOnError: error => error.message.startsWith('READONLY') ? 2 : given.reconnectOnError?.(error) ?? false
+  }
+}
+
+/** How long a connection may be silent after a command, in milliseconds; and one for commands that block, which BullMQ and the control stream let wait for 10 s at most. */
+const [SILENCE, BLOCKED_SILENCE] = [4_000, 12_000]
+
+/** The same for the package redis. It pings a connection that is idle; by itself it does not connect again after a silence. */
+const needsOfNodeRedis = (raw: Raw, silence: number): object => ({
+  pingInterval: 2_000,
+  disableOfflineQueue: false,
+  commandOptions: {},
+  socket: { ...raw.options?.socket, socketTimeout: silence, reconnectStrategy: retryDelay }
+})
 
 function open (connection: Connection): unknown {
-  if (isClient(connection)) return isOfNodeRedis(connection) ? connection.duplicate() : (connection as { duplicate (options: RedisOptions): unknown }).duplicate(ours)
+  if (isClient(connection)) {
+    const given = connection as Raw
+    if (isOfNodeRedis(given)) return given.duplicate(needsOfNodeRedis(given, SILENCE))
+    const options = given.options as RedisOptions
+    return isCluster(connection) ? given.duplicate() : given.duplicate({ ...defaults, ...needs(options) })
+  }
   const IORedis = loadIORedis()
-  if (typeof connection === 'string') return new IORedis(connection, ours)
+  if (typeof connection === 'string') return new IORedis(connection, { ...defaults, ...needs({}) })
   const { url, ...options } = connection as RedisOptions & { url?: string }
-  return url === undefined ? new IORedis({ ...ours, ...options, maxRetriesPerRequest: null }) : new IORedis(url, { ...ours, ...options, maxRetriesPerRequest: null })
+  const all = { ...defaults, ...options, ...needs(options) }
+  return url === undefined ? new IORedis(all) : new IORedis(url, all)
+}
+
+/** The arguments of `duplicate` for a connection whose commands block. */
+function blocking (raw: Raw, given: unknown[]): unknown[] {
+  if (isOfNodeRedis(raw)) return [{ ...given[0] as object, ...needsOfNodeRedis(raw, BLOCKED_SILENCE) }]
+  return isCluster(raw as unknown as Connection) ? given : [{ ...given[0] as object, socketTimeout: BLOCKED_SILENCE }]
 }
 
 function loadIORedis (): typeof Redis {

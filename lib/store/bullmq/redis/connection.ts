@@ -1,10 +1,11 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { errorCodes, toError } from '../../errors.ts'
-import type { Condition } from '../../health.ts'
-import { report } from '../../log.ts'
-import { type LinkedItem, LinkedList } from '../../run/index.ts'
-import type { Clock, Timer } from '../../time/index.ts'
-import { type Client, command, withoutCommand } from './client.ts'
+import { errorCodes, toError } from '../../../errors.ts'
+import type { Condition } from '../../../health.ts'
+import { report } from '../../../log.ts'
+import { type LinkedItem, LinkedList } from '../../../run/index.ts'
+import type { Clock, Timer } from '../../../time/index.ts'
+import { type Client, command, type Connected, withoutCommand } from './client.ts'
+import { StoreClock } from './store-clock.ts'
 
 /** Limit of a call, in milliseconds: below the 5 s that the store promises. */
 const CALL_TIMEOUT = 4_500
@@ -57,13 +58,16 @@ export class RedisConnection {
   #checked = false
   #error: Error | undefined
 
-  readonly #end: () => void
+  readonly #redis: Connected
+  readonly #storeClock: StoreClock
 
-  constructor ({ client, end }: { client: Client, end (): void }, clock: Clock, log: FastifyBaseLogger) {
+  constructor (redis: Connected, clock: Clock, log: FastifyBaseLogger) {
+    const { client } = redis
     this.client = client
-    this.#end = end
+    this.#redis = redis
     this.#clock = clock
     this.#log = log
+    this.#storeClock = new StoreClock(clock, async () => await timeOf(client), ms => { report.clockDiffers(log, ms) })
     client.on('ready', () => { void this.#prove() })
     client.on('close', () => { this.#hasDisconnected() })
     client.on('error', (error: Error) => {
@@ -77,7 +81,7 @@ export class RedisConnection {
   get connected (): boolean { return this.#connected }
 
   get condition (): Condition {
-    if (this.#connected && this.#answers) return { status: 'ok' }
+    if (this.#connected && this.#answers) return this.#storeClock.condition
     return { status: 'degraded', reason: `the store cannot be reached: ${this.#why}` }
   }
 
@@ -120,7 +124,8 @@ export class RedisConnection {
     while (this.#calls.first !== undefined) this.#timeOut(this.#calls.first)
     this.#watch?.cancel()
     this.#retry?.cancel()
-    this.#end()
+    this.#storeClock.stop()
+    this.#redis.end()
   }
 
   get #why (): string {
@@ -204,8 +209,12 @@ export class RedisConnection {
     this.#error = undefined
     for (const call of this.#calls) if (!call.begun) this.#begin(call)
     for (const callback of this.#onConnected) callback()
-    if (!this.#checked) void this.#checkPersistence()
+    this.#storeClock.start()
+    if (this.#checked) return
     this.#checked = true
+    const policy = this.#redis.evicts()
+    if (policy !== undefined) report.evicts(this.#log, policy)
+    void this.#checkPersistence()
   }
 
   #hasDisconnected (): void {
@@ -227,6 +236,12 @@ export class RedisConnection {
       // A managed Redis may refuse CONFIG, and be durable all the same.
     }
   }
+}
+
+/** The time of the store, in milliseconds since the epoch. */
+async function timeOf (client: Client): Promise<number> {
+  const [seconds, microseconds] = await command(client, 'TIME') as [string, string]
+  return Number(seconds) * 1_000 + Number(microseconds) / 1_000
 }
 
 /** The value in the answer to CONFIG GET, which is an array or an object. */
