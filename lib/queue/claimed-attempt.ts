@@ -24,7 +24,7 @@ export class ClaimedAttempt implements ExecutionSpec {
   readonly #listener: AttemptListener
   readonly #run: ClaimedRun
   /** Milliseconds until the next attempt if this one fails; undefined if there is none. */
-  #retryIn: number | undefined
+  readonly #retryIn: number | undefined
   readonly #settle: (settlement: Settlement) => void
   #settlement: Settlement | undefined
 
@@ -69,9 +69,8 @@ export class ClaimedAttempt implements ExecutionSpec {
     this.#settle(settlement)
   }
 
-  /** Fails the run for good: the schema refuses the payload, and would again. */
+  /** Fails the attempt before the handler: the schema refuses the payload. */
   #refuse (error: unknown): void {
-    this.#retryIn = undefined
     this.handler = () => { throw error }
   }
 

@@ -1,5 +1,5 @@
 import type { RetryPolicy } from '../run/index.ts'
-import type { Counts, Enqueued, ListedState, QueuedRun } from '../store/index.ts'
+import type { Counts, Enqueued, ListedState, RunPage } from '../store/index.ts'
 import type { BackgroundTask } from '../task/index.ts'
 import type { Duration } from '../time/index.ts'
 
@@ -29,14 +29,6 @@ export interface ListOptions {
   limit?: number | undefined
   /** `cursor` of the page before. */
   cursor?: string | undefined
-}
-
-/** A page of runs. */
-export interface RunPage {
-  /** Waiting runs in the order in which they will run; ended ones, the newest first. */
-  runs: QueuedRun[]
-  /** Pass it to `list` for the next page; undefined on the last one. A page may miss or repeat a run that has moved meanwhile. */
-  cursor: string | undefined
 }
 
 /**

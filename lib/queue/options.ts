@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyTypeProvider } from 'fastify'
 import { isDate } from 'node:util/types'
-import { check, type Check, invalid, object, oneOf, show, text, whole, wrong } from '../check.ts'
+import { check, type Check, invalid, object, oneOf, text, whole, wrong } from '../check.ts'
 import { retry, type RetryOptions, type RetryPolicy } from '../run/index.ts'
 import type { Keep, OpenOptions, RunOptions } from '../store/index.ts'
 import { checkLevel, handlerChecks, type HandlerOptions, otherKinds, queueKeys, type SharedHandlerOptions } from '../task/index.ts'
@@ -152,12 +152,11 @@ export function enqueueOptions (queue: string, given: unknown): RunOptions {
 const listChecks = { state: oneOf('waiting', 'delayed', 'active', 'succeeded', 'failed'), limit: whole(1, 1_000), cursor: text }
 
 /** Checks the options of `list`. Throws `FST_BG_INVALID_OPTION`. */
-export function listOptions (queue: string, given: unknown): { state: typeof listChecks.state extends Check<infer S> ? S : never, limit: number, offset: number } {
+export function listOptions (queue: string, given: unknown): { state: typeof listChecks.state extends Check<infer S> ? S : never, limit: number, cursor: string | undefined } {
   const where = `list() of background queue "${queue}"`
-  const { state, limit = 100, cursor = '0' } = check(where, given ?? {}, listChecks)
+  const { state, limit = 100, cursor } = check(where, given ?? {}, listChecks)
   if (state === undefined) throw invalid(`${where}: pass the state of the runs to list: { state: 'failed' }. It takes waiting, delayed, active, succeeded, failed.`)
-  if (!/^\d{1,15}$/.test(cursor)) throw invalid(`${where}: option "cursor" must be what the page before gave; received ${show(cursor)}.`)
-  return { state, limit, offset: Number(cursor) }
+  return { state, limit, cursor }
 }
 
 /** Checks the state that `clear` is given. Throws `FST_BG_INVALID_OPTION`. */

@@ -4,11 +4,11 @@ import { errorCodes, type Reason } from '../errors.ts'
 import type { Condition } from '../health.ts'
 import { report } from '../log.ts'
 import { type Attempt, type Progress, type QueueHandler, type RunHandle, type RunResult, uuid } from '../run/index.ts'
-import { type ClaimedRun, type Counts, decode, type Enqueued, type ListedState, RELEASE, type RunOptions, type Settlement, type Store, type Stored, type StoreQueue, type StoreWorker } from '../store/index.ts'
+import { type ClaimedRun, type Counts, decode, type Enqueued, type ListedState, RELEASE, type RunOptions, type RunPage, type Settlement, type Store, type Stored, type StoreQueue, type StoreWorker } from '../store/index.ts'
 import { Task, type TaskHost } from '../task/index.ts'
 import { backoff, type Timer } from '../time/index.ts'
 import { type AttemptListener, ClaimedAttempt, isFinal } from './claimed-attempt.ts'
-import type { BackgroundQueue, EnqueueOptions, ListOptions, RunPage } from './handle.ts'
+import type { BackgroundQueue, EnqueueOptions, ListOptions } from './handle.ts'
 import { type CheckedQueueOptions, clearedState, enqueueOptions, listOptions } from './options.ts'
 import { Payloads } from './payload.ts'
 
@@ -63,9 +63,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   }
 
   async list (given: ListOptions): Promise<RunPage> {
-    const { state, limit, offset } = listOptions(this.name, given)
-    const runs = await this.#store.list(state, offset, limit + 1)
-    return { runs: runs.slice(0, limit), cursor: runs.length > limit ? String(offset + limit) : undefined }
+    const { state, limit, cursor } = listOptions(this.name, given)
+    return await this.#store.list(state, cursor, limit)
   }
 
   async retry (runId: string): Promise<void> {
@@ -154,12 +153,16 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
 
   /** Runs one attempt, for the store. */
   execute (run: ClaimedRun, settle: (settlement: Settlement) => void): void {
+    if (run.damage !== undefined) {
+      this.#refuse(run, new errorCodes.FST_BG_INVALID_PAYLOAD(this.name, run.damage.why), settle, !run.damage.final)
+      return
+    }
     let payload: unknown
     try {
       payload = this.options.schema === undefined ? run.payload : this.#payloads.validate(run.payload)
     } catch (error) {
-      // Another attempt would find the same.
-      this.#attempt(run, run.payload, settle, () => { throw error }, false)
+      // A failed attempt like any: during a deploy, a process with the newer schema may make the next one.
+      this.#refuse(run, error, settle, true)
       return
     }
     this.#attempt(run, payload, settle)
@@ -263,6 +266,11 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
 
   #attempt (run: ClaimedRun, payload: unknown, settle: (settlement: Settlement) => void, handler = this.#handler, retried = true): void {
     this.runs.start(new ClaimedAttempt(this, run, payload, handler, this.options.timeout, retried ? this.#retryIn(run) : undefined, settle))
+  }
+
+  /** Makes an attempt that fails before the handler. */
+  #refuse (run: ClaimedRun, error: unknown, settle: (settlement: Settlement) => void, retried: boolean): void {
+    this.#attempt(run, run.payload, settle, () => { throw error }, retried)
   }
 
   #retryIn ({ attempt, retry }: ClaimedRun): number | undefined {

@@ -33,8 +33,16 @@ export interface QueuedRun {
   startedAt: Date | undefined
   /** When it succeeded, or failed for good. */
   finishedAt: Date | undefined
-  /** Error of its last failed attempt. */
+  /** Error of its last failed attempt; of a stored run that cannot be read, why. */
   error: StoredError | undefined
+}
+
+/** A page of runs. */
+export interface RunPage {
+  /** Waiting runs in the order in which they will run; ended ones, the newest first. */
+  runs: QueuedRun[]
+  /** Pass it to `list` for the next page; undefined on the last one. A run that is in the state from the first page to the last is on one of them, once. */
+  cursor: string | undefined
 }
 
 /** Result of `enqueue`. */

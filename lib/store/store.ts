@@ -3,7 +3,7 @@ import type { Condition } from '../health.ts'
 import type { Progress, RetryOptions } from '../run/index.ts'
 import type { Clock } from '../time/index.ts'
 import type { Stored } from './codec.ts'
-import type { Counts, Enqueued, ListedState, QueuedRun } from './queued-run.ts'
+import type { Counts, Enqueued, ListedState, RunPage } from './queued-run.ts'
 import type { StoredError } from './stored-error.ts'
 
 /** After this part of `shutdownTimeout` the queue gives its active runs back to a durable store. */
@@ -123,6 +123,16 @@ export interface ClaimedRun {
   key: string | undefined
   /** When the attempt began, in milliseconds since the epoch, if the store has read the clock. */
   startedAt?: number | undefined
+  /** Set if the stored run cannot be read: the attempt fails before the handler. */
+  damage?: Damage | undefined
+}
+
+/** Why a stored run cannot be read. */
+export interface Damage {
+  /** What was found and what to do, as the rest of a sentence about the payload. */
+  why: string
+  /** Whether another attempt, by another process, would find the same. */
+  final: boolean
 }
 
 /**
@@ -179,8 +189,12 @@ export interface StoreQueue {
 
   /** The number of runs in each state. */
   counts (): Promise<Counts>
-  /** Runs in a state, from `offset` on: waiting runs in the order in which they will run, ended ones the newest first. */
-  list (state: ListedState, offset: number, limit: number): Promise<QueuedRun[]>
+  /**
+   * A page of the runs in a state: waiting runs in the order in which they will run, ended ones the newest first. A cursor is a position, not an
+   * offset: a run that is in the state from the first page to the last is on one of them, once, whatever comes and goes meanwhile. Rejects with
+   * `FST_BG_INVALID_OPTION` for a cursor that is none of this state.
+   */
+  list (state: ListedState, cursor: string | undefined, limit: number): Promise<RunPage>
   /** Makes a failed run wait again, with the next attempt number. */
   retry (id: string): Promise<boolean>
   /** Makes all failed runs wait again, except those whose key another run has. Resolves to their number. */

@@ -7,6 +7,7 @@ import backgroundTasks, {
 } from '../../lib/index.ts'
 import { aborted, capture, logged, rejection, type Line } from '../support/helper.ts'
 import { held, list, until, type Handler } from '../support/queues.ts'
+import { wholes } from '../support/random.ts'
 
 /** What a store can do beyond what all can. */
 export interface Capabilities {
@@ -396,7 +397,7 @@ export function conformance (t: Test, makeStore: MakeStore, { durable }: Capabil
     t.ok(errors.every(error => error !== undefined && Object.values(error).every(value => value === undefined || typeof value === 'string')), 'of texts')
   })
 
-  holds('a payload that its schema refuses now fails before the handler, and is not tried again', async (t, name, open) => {
+  holds('a payload that its schema refuses now is a failed attempt, before the handler, and is tried again as any', async (t, name, open) => {
     for (const late of [false, true]) {
       const { app, lines } = await open({ autostart: false })
       let refuses = false
@@ -412,8 +413,9 @@ export function conformance (t: Test, makeStore: MakeStore, { durable }: Capabil
       await queue.start()
       await queue.drain()
       t.equal(calls, 0)
-      t.match(await list(queue, 'failed'), [{ id, payload: 1, attempt: 1, error: { code: 'FST_BG_INVALID_PAYLOAD', message: /it was renamed/ } }])
+      t.match(await list(queue, 'failed'), [{ id, payload: 1, attempt: 4, error: { code: 'FST_BG_INVALID_PAYLOAD', message: /it was renamed/ } }])
       t.match(lines.filter(({ level }) => level === 'error'), [{ msg: 'run failed', run: id, err: { code: 'FST_BG_INVALID_PAYLOAD' } }])
+      t.equal(lines.filter(({ level, err }) => level === 'warn' && (err as { code?: string } | undefined)?.code === 'FST_BG_INVALID_PAYLOAD').length, 3, 'and told at each')
       await app.close()
     }
   })
@@ -502,6 +504,110 @@ export function conformance (t: Test, makeStore: MakeStore, { durable }: Capabil
     await queue.resume()
     await queue.drain()
     t.same(await pages('failed', 5), [[6, 5, 4, 3, 2], [1, 0]], 'what has ended, the newest first')
+  })
+
+  holds('a run that is in a state from the first page to the last is listed once, whatever comes and goes meanwhile', async (t, name, open) => {
+    const below = wholes(7)
+    const { app } = await open()
+    const states = ['waiting', 'delayed', 'failed', 'succeeded'] as const
+    const keep = { succeeded: { count: 1_000 }, failed: { count: 1_000 } }
+    const queue = app.addBackgroundQueue(name, { keep, concurrency: 20 }, ({ payload }) => { if (payload === 'failed') throw new Error('no') })
+    await app.ready()
+    for (const state of states) {
+      const add = async (): Promise<string> => (await queue.enqueue(state, { ...state === 'delayed' && { delay: 3_600_000 + below(3) }, priority: below(3) })).id
+      const fill = async (count: number): Promise<Set<string>> => {
+        const ids = new Set<string>()
+        for (let i = 0; i < count; i++) ids.add(await add())
+        return ids
+      }
+      if (state === 'waiting') await queue.pause()
+      else if (state !== 'delayed') await queue.resume()
+      for (let round = 0; round < 6; round++) {
+        const there = await fill(60)
+        if (state === 'failed' || state === 'succeeded') await until(async () => (await queue.counts())[state] === 60)
+        const seen: string[] = []
+        const fresh: string[] = []
+        const limit = 1 + below(20)
+        // A whole page at times, and the page behind it.
+        const sweeps = below(2) === 0
+        let cursor: string | undefined
+        do {
+          const page = await queue.list({ state, limit, cursor })
+          t.ok(page.runs.length <= limit)
+          t.ok(page.runs.every(run => run.state === state))
+          seen.push(...page.runs.map(({ id }) => id))
+          cursor = page.cursor
+          const removed = [...sweeps ? page.runs.map(({ id }) => id) : [], ...[...there].filter(() => below(20) === 0)]
+          for (const id of removed) if (there.delete(id)) await queue.remove(id)
+          if (state === 'waiting' || state === 'delayed') for (let i = below(3); i > 0; i--) fresh.push(await add())
+        } while (cursor !== undefined)
+        t.equal(new Set(seen).size, seen.length, `${state}: none twice`)
+        t.same([...there].filter(id => !seen.includes(id)), [], `${state}: none left out`)
+        await queue.clear(state)
+      }
+    }
+  })
+
+  holds('paging goes on where it was when the runs around the position are gone, and where they have come back', async (t, name, open) => {
+    const { app } = await open()
+    const hand = held()
+    const queue = app.addBackgroundQueue(name, { retry: { limit: 1, ...FAST } }, hand.handler)
+    await app.ready()
+    await queue.pause()
+    const ids: string[] = []
+    for (let i = 0; i < 60; i++) ids.push((await queue.enqueue(i)).id)
+    const first = await queue.list({ state: 'waiting', limit: 30 })
+    t.same(first.runs.map(({ id }) => id), ids.slice(0, 30))
+    // Both sides of the position, farther than one would remember.
+    for (const id of ids.slice(8, 52)) await queue.cancel(id)
+    const second = await queue.list({ state: 'waiting', limit: 4, cursor: first.cursor })
+    t.same(second.runs.map(({ id }) => id), ids.slice(52, 56))
+    t.same((await queue.list({ state: 'waiting', limit: 4, cursor: first.cursor })).runs.map(({ id }) => id), ids.slice(52, 56), 'a cursor can be used again')
+    // One runs, is interrupted, and goes back to the front.
+    await queue.resume()
+    await hand.call(0)
+    await queue.pause()
+    t.same((await queue.list({ state: 'waiting', limit: 9, cursor: second.cursor })).runs.map(({ id }) => id), ids.slice(56))
+    await queue.stop()
+    await until(async () => (await queue.counts()).active === 0)
+    t.equal((await list(queue, 'waiting'))[0]?.id, ids[0])
+    t.same((await queue.list({ state: 'waiting', limit: 9, cursor: second.cursor })).runs.map(({ id }) => id), ids.slice(56))
+    await queue.clear('waiting')
+    t.same(await queue.list({ state: 'waiting', limit: 9, cursor: second.cursor }), { runs: [], cursor: undefined })
+    hand.endAll()
+  })
+
+  holds('a failed run that cannot be retried keeps its place in the list', async (t, name, open) => {
+    const { app } = await open()
+    const queue = app.addBackgroundQueue(name, ({ payload }) => { if (payload !== 'holds the key') throw new Error('no') })
+    await app.ready()
+    for (const key of ['a', 'b', 'c']) {
+      await queue.enqueue(key, { key })
+      await queue.drain()
+    }
+    await queue.pause()
+    await queue.enqueue('holds the key', { key: 'a' })
+    const before = await list(queue, 'failed')
+    t.match(await rejection(queue.retry((before[2] as QueuedRun).id)), { code: 'FST_BG_INVALID_OPTION', message: /another with its key "a"/ })
+    t.same(await list(queue, 'failed'), before)
+    await queue.clear('waiting')
+  })
+
+  holds('a cursor that is none of the state is refused', async (t, name, open) => {
+    const { app } = await open()
+    const queue = app.addBackgroundQueue(name, { enabled: false }, () => {})
+    await app.ready()
+    for (let i = 0; i < 3; i++) await queue.enqueue(i, { priority: i })
+    const { cursor = '' } = await queue.list({ state: 'waiting', limit: 1 })
+    const { cursor: next = '' } = await queue.list({ state: 'waiting', limit: 1, cursor })
+    const forged = ['null', '[]', '["waiting"]', '["waiting",null]', '["waiting",[]]', '["waiting",["x","y"]]', '["waiting",[1e999,"y"]]', '["waiting",["x",1,[]]]']
+    for (const bad of ['x', '100', '-1', ...forged.map(text => Buffer.from(text).toString('base64url'))]) {
+      t.match(await rejection(queue.list({ state: 'waiting', cursor: bad })), { code: 'FST_BG_INVALID_OPTION', message: /option "cursor" must be what the page before gave; received/ }, bad)
+    }
+    for (const state of ['delayed', 'active', 'succeeded', 'failed'] as const) {
+      for (const of of [cursor, next]) t.match(await rejection(queue.list({ state, cursor: of })), { code: 'FST_BG_INVALID_OPTION' }, state)
+    }
+    await queue.clear('waiting')
   })
 
   holds('how far a run is, is kept with it', async (t, name, open) => {

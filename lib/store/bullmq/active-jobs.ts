@@ -1,7 +1,7 @@
 import type { Progress } from '../../run/index.ts'
 import type { Clock, Timer } from '../../time/index.ts'
 import type { Settlement, StoreWorker } from '../store.ts'
-import type { RunJob } from './job.ts'
+import type { RunJob } from './jobs/index.ts'
 
 /** How long to wait until Redis has recorded the end of a job, in milliseconds. */
 export const RECORD = 1_000

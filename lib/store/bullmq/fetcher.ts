@@ -6,7 +6,7 @@ import type { OpenOptions } from '../store.ts'
 import { ActiveJobs, RECORD } from './active-jobs.ts'
 import { withoutCommand } from './redis/client.ts'
 import type { QueueContext } from './context.ts'
-import { claimedRunOf, crashed, type JobData, type RunJob } from './job.ts'
+import { claimedRunOf, crashed, type JobData, JobReader, type RunJob } from './jobs/index.ts'
 import { Processor } from './processor.ts'
 
 /** How long to wait before making another worker if one could not begin, in milliseconds. */
@@ -19,6 +19,7 @@ export class Fetcher {
   readonly #context: QueueContext
   readonly #jobs: ActiveJobs
   readonly #processor: Processor
+  readonly #reader = new JobReader()
   /** A worker that is not ready yet. */
   #beginning: Worker<JobData, void> | undefined
   #fetching: Worker<JobData, void> | undefined
@@ -34,6 +35,7 @@ export class Fetcher {
     this.#jobs = new ActiveJobs(clock, lease, worker)
     this.#processor = new Processor(context, this.#jobs, {
       takes: () => this.#takes,
+      lossOf: id => this.#reader.lossOf(id),
       cancelled: id => { void control.publish(name, { type: 'ended', id }).catch(() => {}) }
     })
   }
@@ -142,12 +144,13 @@ export class Fetcher {
       removeOnFail: keepOf(keep.failed, FAILED),
       ...rate !== undefined && { limiter: { max: rate.limit, duration: rate.per } }
     })
+    this.#reader.readFor(fetching as never)
     fetching.on('completed', job => { this.#jobs.record(job) })
     fetching.on('failed', (given, error) => {
       const job = given as RunJob
       this.#jobs.record(job)
       // BullMQ has counted this failure as an attempt: it is the attempt that never ended.
-      if (job.deferredFailure !== undefined) worker.crashed({ ...claimedRunOf(job), attempt: job.attemptsMade }, new Error(crashed(maxCrashes), { cause: error }))
+      if (job.deferredFailure !== undefined) worker.crashed({ ...claimedRunOf(job, this.#reader.lossOf(job.id as string)), attempt: job.attemptsMade }, new Error(crashed(maxCrashes), { cause: error }))
     })
     fetching.on('locksRenewed', ({ jobIds }) => { for (const id of jobIds) this.#jobs.renewed(id) })
     fetching.on('lockRenewalFailed', ids => { for (const id of ids) this.#jobs.lose(id) })

@@ -1,12 +1,14 @@
 import type { Settlement } from '../store.ts'
 import type { ActiveJob, ActiveJobs } from './active-jobs.ts'
 import type { QueueContext } from './context.ts'
-import { claimedRunOf, errorFor, type RunJob } from './job.ts'
+import { claimedRunOf, errorFor, type JobData, type RunJob } from './jobs/index.ts'
 
 /** What a processor asks and tells its fetcher. */
 export interface ProcessorHooks {
   /** Whether the queue takes jobs. */
   takes (): boolean
+  /** What of a fetched job could not be read; undefined if all could. */
+  lossOf (id: string): string | undefined
   /** Called when a cancelled job has ended. */
   cancelled (id: string): void
 }
@@ -34,8 +36,10 @@ export class Processor {
     const jobs = this.#jobs
     // The worker fetched it while the queue was told to take no more.
     if (!this.#hooks.takes()) return await this.#giveBack(job, token)
-    if (job.data.keyUntil === 'started') await this.#releaseKey(job)
-    const active = this.#take(job)
+    if (isKeyUntilStarted(job)) await this.#releaseKey(job)
+    const loss = this.#hooks.lossOf(job.id as string)
+    if (loss !== undefined) await this.#mend(job)
+    const active = this.#take(job, loss)
     const settlement = await active.settlement
     // Its lease was lost, and this process fetched it again while it ran: only the call with the valid lease reports the end.
     if (active.job !== job) throw new engine.WaitingError()
@@ -62,7 +66,7 @@ export class Processor {
   }
 
   /** Runs the job, unless it still runs here: then its lease was lost before, and belongs to this process again. */
-  #take (job: RunJob): ActiveJob {
+  #take (job: RunJob, loss: string | undefined): ActiveJob {
     const { worker } = this.#context
     const jobs = this.#jobs
     const before = jobs.get(job.id as string)
@@ -71,8 +75,13 @@ export class Processor {
       return before
     }
     const active = jobs.add(job)
-    worker.execute(claimedRunOf(job), settlement => { jobs.settle(active, settlement) })
+    worker.execute(claimedRunOf(job, loss), settlement => { jobs.settle(active, settlement) })
     return active
+  }
+
+  /** Removes from the job what would keep BullMQ from failing it. */
+  async #mend ({ id = '' }: RunJob): Promise<void> {
+    await this.#context.scripts.mend(id).catch(() => {})
   }
 
   /** Frees the key. If that fails, leaves the job: a key that stays taken would lose an update that arrives during the run. */
@@ -98,8 +107,9 @@ export class Processor {
   }
 
   /** Takes the key again that the job freed when it began, unless another job has it. */
-  async #takeKey ({ id = '', deduplicationId = '', data: { keyUntil } }: RunJob): Promise<void> {
-    if (keyUntil === 'started') await this.#context.scripts.takeKey(deduplicationId, id)
+  async #takeKey (job: RunJob): Promise<void> {
+    const { id = '', deduplicationId } = job
+    if (deduplicationId !== undefined && isKeyUntilStarted(job)) await this.#context.scripts.takeKey(deduplicationId, id)
   }
 
   /** Takes the lease again if no other process has the job. Resolves to whether it did. */
@@ -121,4 +131,9 @@ export class Processor {
     }
     throw error
   }
+}
+
+/** Whether the key of a job is free when it begins. Its data may be anything. */
+function isKeyUntilStarted ({ data }: RunJob): boolean {
+  return (data as JobData | null)?.keyUntil === 'started'
 }

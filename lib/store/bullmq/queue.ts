@@ -2,29 +2,25 @@ import type { Queue } from 'bullmq'
 import { errorCodes } from '../../errors.ts'
 import type { Condition } from '../../health.ts'
 import type { Progress } from '../../run/index.ts'
-import type { Counts, Enqueued, ListedState, QueuedRun } from '../queued-run.ts'
+import type { Counts, Enqueued, ListedState, RunPage } from '../queued-run.ts'
 import type { NewRun, Shared, StoreQueue, StoreWorker } from '../store.ts'
 import { Cancellation } from './cancellation.ts'
 import type { QueueContext } from './context.ts'
 import type { Message } from './control-stream.ts'
 import { Fetcher } from './fetcher.ts'
-import { type JobData, jobOf, recordOf, type RunJob } from './job.ts'
+import { type JobData, jobOf, Pages, type RunJob, sets } from './jobs/index.ts'
 
 /** How often to check whether the queue is empty, in milliseconds: other processes fill and work on it, too. */
 const LOOK = 100
 /** A grace for BullMQ's `clean`, which clears what is older than now, as the clocks of two machines differ; in milliseconds. */
 const LATER = -3_600_000
-/** BullMQ's scores of delayed jobs are in 4,096ths of a millisecond. */
-const SCORE = 0x1000
-
-/** BullMQ's names of our states. */
-const sets = { waiting: ['wait', 'prioritized'], delayed: ['delayed'], active: ['active'], succeeded: ['completed'], failed: ['failed'] } as const
 
 /** A queue of BullMQ. */
 export class BullmqQueue implements StoreQueue {
   readonly durable = true
   readonly shared: Shared
   readonly #context: QueueContext
+  readonly #pages: Pages
   #made: Queue<JobData, void> | undefined
   readonly #fetcher: Fetcher
   readonly #cancellation: Cancellation
@@ -36,6 +32,7 @@ export class BullmqQueue implements StoreQueue {
   constructor (context: QueueContext) {
     const { redis, control, scripts, worker, options: { name } } = context
     this.#context = context
+    this.#pages = new Pages(context)
     this.#fetcher = new Fetcher(context)
     this.#cancellation = new Cancellation(context, this.#fetcher)
     this.#unlisten = control.listen(name, message => { this.#hear(message, worker) })
@@ -89,27 +86,21 @@ export class BullmqQueue implements StoreQueue {
     return { waiting: sum('waiting'), delayed: sum('delayed'), active: sum('active'), succeeded: sum('succeeded'), failed: sum('failed') }
   }
 
-  async list (state: ListedState, offset: number, limit: number): Promise<QueuedRun[]> {
-    return await this.#context.redis.call(async () => {
-      const jobs = await this.#in(state, offset, limit)
-      const dueAts = state === 'delayed' ? await this.#dueAts(offset, limit) : undefined
-      return jobs.map(job => recordOf(job, state, dueAts?.get(job.id as string), this.#context.leases.maxCrashes))
-    })
+  async list (state: ListedState, cursor: string | undefined, limit: number): Promise<RunPage> {
+    return await this.#pages.list(state, cursor, limit)
   }
 
   async retry (id: string): Promise<boolean> {
-    return await this.#context.redis.call(async () => {
-      const job = await this.#queue.getJob(id) as RunJob | undefined
-      return job !== undefined && await job.isFailed() && await this.#retry(job)
-    })
+    return await this.#context.redis.call(async () => await this.#queue.getJobState(id) === 'failed' && await this.#retry(id))
   }
 
   async retryFailed (): Promise<number> {
     let count = 0
-    const jobs = await this.#context.redis.call(async () => await this.#queue.getJobs(['failed'], 0, -1, true))
-    for (const job of jobs) {
-      // A job whose key another one has stays failed, and so does one that another process has just retried.
-      if (await this.#context.redis.call(async () => await this.#retry(job).catch(() => false))) count++
+    const { redis, toKey } = this.#context
+    const ids = await redis.call(async () => await redis.client.zrange(toKey('failed'), 0, -1))
+    for (const id of ids) {
+      // A job whose key another one has stays failed, and so does one that is lost, or that another process has just retried.
+      if (await redis.call(async () => await this.#retry(id).catch(() => false))) count++
     }
     return count
   }
@@ -209,31 +200,16 @@ export class BullmqQueue implements StoreQueue {
     return made
   }
 
-  async #in (state: ListedState, offset: number, limit: number): Promise<RunJob[]> {
-    const range = async (set: 'wait' | 'prioritized' | 'delayed' | 'active' | 'completed' | 'failed', from: number, count: number): Promise<RunJob[]> => {
-      const newestFirst = set === 'completed' || set === 'failed'
-      return count <= 0 ? [] : await this.#queue.getJobs([set], from, from + count - 1, !newestFirst)
-    }
-    if (state !== 'waiting') return await range(sets[state][0], offset, limit)
-    const { wait: plain = 0 } = await this.#queue.getJobCounts('wait')
-    const jobs = await range('wait', offset, Math.min(limit, plain - offset))
-    return [...jobs, ...await range('prioritized', Math.max(0, offset - plain), limit - jobs.length)]
-  }
-
-  /** When delayed jobs may begin, by id. */
-  async #dueAts (offset: number, limit: number): Promise<Map<string, number>> {
-    const flat = await this.#context.redis.client.zrange(this.#context.toKey('delayed'), offset, offset + limit - 1, { WITHSCORES: true })
-    return new Map(flat.flatMap((id, i) => i % 2 === 0 ? [[id, Math.floor(Number(flat[i + 1]) / SCORE)]] : []))
-  }
-
-  async #retry (job: RunJob): Promise<boolean> {
-    const { id = '', deduplicationId: key } = job
-    if (key !== undefined && !await this.#context.scripts.takeKey(key, id)) {
-      throw new errorCodes.FST_BG_INVALID_OPTION(`Run ${id} of background queue "${this.#context.options.name}" cannot be retried: another with its key "${key}" waits or runs.`)
-    }
+  async #retry (id: string): Promise<boolean> {
+    const { engine, redis, scripts, toKey, options: { name } } = this.#context
+    const refused = (why: string): Error => new errorCodes.FST_BG_INVALID_OPTION(`Run ${id} of background queue "${name}" cannot be retried: ${why}`)
+    // Not the job, which may be unreadable.
+    const [data, key] = await redis.client.hmget(toKey(id), 'data', 'deid')
+    if (data === null || data === undefined) throw refused('Redis has lost its data. Remove it.')
+    if (key !== null && key !== undefined && !await scripts.takeKey(key, id)) throw refused(`another with its key "${key}" waits or runs.`)
     // Forget the processes that have died under it: they must not fail it at once.
-    await this.#context.redis.client.hdel(this.#context.toKey(id), 'stc')
-    await job.retry('failed')
+    await redis.client.hdel(toKey(id), 'stc')
+    await (new engine.Job(this.#queue, name, {}, {}, id) as RunJob).retry('failed')
     return true
   }
 

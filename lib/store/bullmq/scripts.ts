@@ -1,8 +1,10 @@
+import { pageScripts } from './jobs/page-scripts.ts'
 import type { Client } from './redis/client.ts'
 
 // Commands that BullMQ does not have. Redis runs each script as one step, so that no other process can come in between.
 
 const scripts = {
+  ...pageScripts,
   // Takes the expired lock of a job again, unless another process has taken the job since: then it is not in the list of active jobs.
   fbtReclaim: {
     numberOfKeys: 2,
@@ -21,6 +23,15 @@ const scripts = {
       if holder and holder ~= ARGV[1] and redis.call('EXISTS', ARGV[2] .. holder) == 1 then return 0 end
       redis.call('SET', KEYS[1], ARGV[1])
       return 1`
+  },
+  // Removes a link to a parent that is no JSON, and a number of attempts that is no number: BullMQ could not even fail such a job.
+  fbtMend: {
+    numberOfKeys: 1,
+    lua: `
+      local parent = redis.call('HGET', KEYS[1], 'parent')
+      if parent and not pcall(cjson.decode, parent) then redis.call('HDEL', KEYS[1], 'parent') end
+      local attempts = redis.call('HGET', KEYS[1], 'atm')
+      if attempts and not string.match(attempts, '^%d+$') then redis.call('HDEL', KEYS[1], 'atm') end`
   },
   fbtRaise: {
     numberOfKeys: 1,
@@ -49,6 +60,11 @@ export class Scripts {
   /** Takes a key for a job. Resolves to whether the job has it. */
   async takeKey (key: string, id: string): Promise<boolean> {
     return await this.#client.runCommand('fbtTakeKey', [this.#toKey(`de:${key}`), id, this.#toKey('')]) === 1
+  }
+
+  /** Removes from a job what would keep BullMQ from failing it. */
+  async mend (id: string): Promise<void> {
+    await this.#client.runCommand('fbtMend', [this.#toKey(id)])
   }
 
   async recall (name: string): Promise<number | undefined> {

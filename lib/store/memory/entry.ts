@@ -27,6 +27,8 @@ export class Entry implements Prioritised, ClaimedRun {
   readonly enqueuedAt: number
   state: ListedState = 'waiting'
   attempt = 1
+  /** Grows with each run that comes into a state, of all runs of the queue: the place among those that came into the same state. */
+  order = 0
   previous: this | undefined = undefined
   next: this | undefined = undefined
   startedAt: number | undefined = undefined

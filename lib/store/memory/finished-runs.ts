@@ -26,6 +26,11 @@ export class FinishedRuns<R extends { readonly id: string, readonly finishedAt: 
     this.#expire()
   }
 
+  find (id: string): R | undefined {
+    this.#expire()
+    return this.#runs.get(id)
+  }
+
   /** Removes and returns a run. */
   take (id: string): R | undefined {
     this.#expire()

@@ -2,13 +2,14 @@ import { errorCodes } from '../../errors.ts'
 import type { Condition } from '../../health.ts'
 import type { Progress } from '../../run/index.ts'
 import type { Alarm } from '../../time/index.ts'
-import type { Counts, Enqueued, ListedState, QueuedRun } from '../queued-run.ts'
+import type { Counts, Enqueued, ListedState, RunPage } from '../queued-run.ts'
 import type { NewRun, OpenOptions, Settlement, StoreQueue, StoreWorker } from '../store.ts'
 import { Backpressure } from './backpressure.ts'
 import { Dispatcher, type RunSource } from './dispatcher.ts'
-import { Entry, recordOf } from './entry.ts'
+import { Entry } from './entry.ts'
 import { FinishedRuns } from './finished-runs.ts'
 import { Keys } from './keys.ts'
+import { pageOf } from './pages.ts'
 import { PendingRuns } from './pending-runs.ts'
 
 const MAX_SIZE = 10_000
@@ -31,6 +32,8 @@ export class MemoryQueue implements StoreQueue, RunSource {
   readonly #idle: Array<() => void> = []
   #closing = false
   #closed = false
+  /** How many times runs have come into a state. */
+  #entered = 0
   /** The number of runs that failed while the queue was closing, and will not be retried. */
   #lost = 0
 
@@ -90,17 +93,17 @@ export class MemoryQueue implements StoreQueue, RunSource {
     return { waiting: waiting.size, delayed: delayed.size, active: active.size, succeeded: succeeded.size, failed: failed.size }
   }
 
-  async list (state: ListedState, offset: number, limit: number): Promise<QueuedRun[]> {
-    return this.#in(state).slice(offset, offset + limit).map(entry => recordOf(entry))
+  async list (state: ListedState, cursor: string | undefined, limit: number): Promise<RunPage> {
+    return pageOf(this.#options.name, state, this.#in(state), cursor, limit)
   }
 
   async retry (id: string): Promise<boolean> {
-    const entry = this.#finished.failed.take(id)
+    const entry = this.#finished.failed.find(id)
     if (entry === undefined) return false
     if (!this.#keys.take(entry)) {
-      this.#finished.failed.add(entry)
       throw new errorCodes.FST_BG_INVALID_OPTION(`Run ${id} of background queue "${this.#options.name}" cannot be retried: another with its key "${entry.options.key}" waits or runs.`)
     }
+    this.#finished.failed.take(id)
     entry.attempt++
     this.#pending.add(entry)
     this.#makeWait(entry)
@@ -181,7 +184,7 @@ export class MemoryQueue implements StoreQueue, RunSource {
     const { waiting, active } = this.#pending
     const entry = waiting.first as Entry
     waiting.remove(entry)
-    entry.state = 'active'
+    this.#enter(entry, 'active')
     active.add(entry)
     entry.startedAt = this.#options.clock.wall()
     if (entry.more !== undefined) entry.more.interrupted = false
@@ -216,15 +219,20 @@ export class MemoryQueue implements StoreQueue, RunSource {
     return { id: run.id, duplicate: false }
   }
 
+  #enter (entry: Entry, state: ListedState): void {
+    entry.state = state
+    entry.order = ++this.#entered
+  }
+
   #makeWait (entry: Entry): void {
-    entry.state = 'waiting'
+    this.#enter(entry, 'waiting')
     this.#pending.waiting.add(entry)
     this.#dispatcher.wake()
   }
 
   /** Puts an interrupted run back to the front, behind interrupted runs that had begun before it. */
   #putBack (entry: Entry): void {
-    entry.state = 'waiting'
+    this.#enter(entry, 'waiting')
     entry.details.interrupted = true
     this.#pending.waiting.putBack(entry, ({ more, startedAt }) => more?.interrupted === true && Number(startedAt) <= Number(entry.startedAt))
     this.#dispatcher.wake()
@@ -239,7 +247,7 @@ export class MemoryQueue implements StoreQueue, RunSource {
         this.#makeWait(entry)
       }
     }
-    entry.state = 'delayed'
+    this.#enter(entry, 'delayed')
     entry.details.alarm = alarm
     entry.details.runAt = runAt ?? clock.wall() + delay
     this.#pending.delayed.add(entry)
@@ -301,7 +309,7 @@ export class MemoryQueue implements StoreQueue, RunSource {
   #keep (entry: Entry, outcome: 'succeeded' | 'failed'): void {
     const finished = this.#finished[outcome]
     if (finished.none) return
-    entry.state = outcome
+    this.#enter(entry, outcome)
     entry.details.finishedAt = this.#options.clock.wall()
     finished.add(entry)
   }

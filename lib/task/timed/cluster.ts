@@ -115,8 +115,15 @@ export class ClusterTask extends TimedTask implements StoreWorker {
   }
 
   /** Runs a tick, for the store. */
-  execute ({ id, payload }: ClaimedRun, settle: (settlement: Settlement) => void): void {
-    void this.#take(id, payload as Tick, settle)
+  execute (run: ClaimedRun, settle: (settlement: Settlement) => void): void {
+    const { id, payload, damage } = run
+    if (damage === undefined && isTick(payload)) {
+      void this.#take(id, payload, settle)
+      return
+    }
+    const error = new errorCodes.FST_BG_INVALID_PAYLOAD(this.name, damage?.why ?? 'is no tick of this task. Remove the run')
+    this.#fail(run, error)
+    settle({ outcome: 'failed', error: storedError(error), retryIn: undefined })
   }
 
   abort (id: string, why: 'cancelled' | 'lost'): void {
@@ -128,8 +135,13 @@ export class ClusterTask extends TimedTask implements StoreWorker {
   /** Does nothing: a pause of the task concerns this process only, not the runs in the store. */
   pauseChanged (): void {}
 
-  crashed ({ id, payload }: ClaimedRun, error: Error): void {
-    const { dueAt, missed } = payload as Tick
+  crashed (run: ClaimedRun, error: Error): void {
+    this.#fail(run, error)
+  }
+
+  /** Logs and counts a run that has failed before its handler. */
+  #fail ({ id, payload }: ClaimedRun, error: Error): void {
+    const { dueAt, missed } = isTick(payload) ? payload : { dueAt: this.#wall, missed: 0 }
     this.run({ dueAt: new Date(dueAt), missed, handle: { id, settle () {} } }, false, () => { throw error }, { timeout: undefined, retry: undefined })
   }
 
@@ -273,4 +285,10 @@ export class ClusterTask extends TimedTask implements StoreWorker {
     this.#release?.cancel()
     this.#store.close()
   }
+}
+
+/** Whether a payload is a tick: the store may have lost it, and any program may have written it. */
+function isTick (payload: unknown): payload is Tick {
+  const { dueAt, missed, at } = Object(payload) as Partial<Tick>
+  return [dueAt, missed, at].every(one => typeof one === 'number' && Number.isFinite(one))
 }
