@@ -109,6 +109,13 @@ export const report = {
   closed (log: FastifyBaseLogger, duration: number): void {
     write(log, 'info', { duration: Math.round(duration) }, 'background tasks have stopped')
   },
+  blocked (log: FastifyBaseLogger, task: string, ms: number, lease: number): void {
+    const seconds = (duration: number): string => (duration / 1_000).toFixed(1)
+    write(log, 'warn', { task, duration: Math.round(ms) }, `the event loop was blocked for ${seconds(ms)} s, longer than the lease of ${seconds(lease)} s: another process may run what runs here. Do long computations in a worker thread`)
+  },
+  takenOver (log: FastifyBaseLogger, task: string, run: string): void {
+    write(log, 'warn', { task, run }, 'run taken over: its process has died, or has lost its lease')
+  },
   evicts (log: FastifyBaseLogger, policy: string): void {
     write(log, 'warn', { policy }, `Redis removes keys when it is full (maxmemory-policy ${policy}): runs can be lost. Set "maxmemory-policy noeviction"`)
   },

@@ -268,9 +268,9 @@ t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
     const { id, dueAt } = await begun.promise
     const seen: Seen[] = []
     const two = await join(t, store, app => { app.addBackgroundTask('tick', SECOND, seer('two', seen)) })
-    // As it is for others when a process dies: its lease runs out.
-    await redis.del(`${prefix}:tick:${id}:lock`)
-    t.match(await logged(two.lines, 'run failed'), { level: 'error', run: id, attempt: 1, err: { message: /^the process that ran it has died 1 time: it is not run again/ } })
+    // As it is for others when a process dies that has taken it: its lease runs out.
+    await redis.set(`${prefix}:tick:${id}:lock`, 'another', 'PX', 1_000)
+    t.match(await logged(two.lines, 'run failed'), { level: 'error', run: id, attempt: 1, err: { message: /^the process that ran it has died, or lost its lease, 1 time: it is not run again/ } })
     t.same(await redis.zrange(`${prefix}:tick:failed`, 0, -1), [id])
     t.match(two.app.backgroundTasks.get('tick')?.history.find(run => run.id === id), { outcome: 'failed', dueAt })
     await until(async () => seen.length > 0)
@@ -366,6 +366,32 @@ t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
     t.match(await app.backgroundTasks.health(), { status: 'ok' })
     gapless(t, seen)
     t.ok(seen.filter(({ missed }) => missed === 0).length > 9)
+  })
+
+  t.test('after Redis was flushed, overlap holds for all applications from the next tick on', async t => {
+    const own = await Redis.start(t, ['--appendonly', 'yes', '--appendfsync', 'no'])
+    const client = new IORedis(own.url)
+    t.teardown(() => { client.disconnect() })
+    let active = 0
+    let most = 0
+    let runs = 0
+    for (let i = 0; i < 2; i++) {
+      await join(t, { connection: own.url, prefix: 'p' }, app => {
+        app.addBackgroundTask('tick', SECOND, async () => {
+          most = Math.max(most, ++active)
+          runs++
+          await sleep(1_500)
+          active--
+        })
+      })
+    }
+    await until(async () => runs > 0)
+    await client.flushall()
+    await until(async () => active === 0)
+    most = 0
+    const before = runs
+    await until(async () => runs >= before + 3)
+    t.equal(most, 1)
   })
 
   t.test('a tick that is handed over when the task has just been paused goes back, and waits', async t => {

@@ -1,5 +1,5 @@
 import type { Progress } from '../../run/index.ts'
-import type { Clock, Timer } from '../../time/index.ts'
+import type { Clock } from '../../time/index.ts'
 import type { Settlement, StoreWorker } from '../store.ts'
 import type { RunJob } from './jobs/index.ts'
 
@@ -10,8 +10,10 @@ export const RECORD = 1_000
 export class ActiveJob {
   /** The job, as BullMQ's worker fetched it last. */
   job: RunJob
-  /** When the worker last renewed its lease, on the monotonic timeline. */
+  /** When its lease was last renewed, on the monotonic timeline. */
   renewedAt: number
+  /** For how long the event loop was blocked, in milliseconds, if that was longer than the lease. */
+  blocked: number | undefined
   /** Whether its lease is lost, so that another process may have it. */
   lost = false
   /** When its attempt ended, on the monotonic timeline; undefined while it runs. */
@@ -63,28 +65,27 @@ export class ActiveJob {
   }
 }
 
-/** The active jobs of this process, and the watch over their leases. */
+/** The active jobs of this process. */
 export class ActiveJobs {
   readonly #clock: Clock
-  readonly #lease: number
   readonly #worker: StoreWorker
   readonly #all = new Map<string, ActiveJob>()
-  #watch: Timer | undefined
 
-  constructor (clock: Clock, lease: number, worker: StoreWorker) {
+  constructor (clock: Clock, worker: StoreWorker) {
     this.#clock = clock
-    this.#lease = lease
     this.#worker = worker
   }
 
   get size (): number { return this.#all.size }
+
+  /** Those whose lease is not lost. */
+  get held (): ActiveJob[] { return [...this.#all.values()].filter(({ lost }) => !lost) }
 
   get (id: string): ActiveJob | undefined { return this.#all.get(id) }
 
   add (job: RunJob): ActiveJob {
     const active = new ActiveJob(job, this.#clock.now())
     this.#all.set(job.id as string, active)
-    this.#watch ??= this.#watchSoon()
     return active
   }
 
@@ -118,37 +119,29 @@ export class ActiveJobs {
     await Promise.all([...this.#all.values()].map(active => active.recorded()))
   }
 
-  renewed (id: string): void {
-    const active = this.#all.get(id)
-    if (active !== undefined) active.renewedAt = this.#clock.now()
-  }
-
-  lose (id: string): void {
-    const active = this.#all.get(id)
-    if (active === undefined || active.lost) return
+  /** Another process may have the job: tells its run. */
+  lose (active: ActiveJob): void {
+    if (active.lost) return
     active.lost = true
-    this.#worker.abort(id, 'lost')
+    this.#worker.abort(active.job.id as string, 'lost')
   }
 
-  /** Stops the watch over leases. */
-  stop (): void {
-    this.#watch?.cancel()
+  /** The event loop was blocked, for longer than the lease, while these jobs were active. */
+  blocked (ms: number): void {
+    for (const active of this.#all.values()) active.blocked = ms
   }
 
-  #watchSoon (): Timer {
-    return this.#clock.after(Math.min(this.#lease / 4, RECORD), () => { this.#look() })
+  /** For how long the event loop was blocked during one of the active jobs; undefined if that was shorter than the lease. */
+  get blockedFor (): number | undefined {
+    for (const { blocked } of this.#all.values()) if (blocked !== undefined) return blocked
+    return undefined
   }
 
-  /**
-   * While Redis is unreachable, BullMQ reports neither a lost lease nor a recorded end. A lease counts as lost when nobody has renewed it for
-   * its whole length.
-   */
-  #look (): void {
-    const now = this.#clock.now()
-    for (const [id, { job, renewedAt, settledAt = Infinity }] of this.#all) {
-      if (now - settledAt > RECORD) this.record(job)
-      else if (now - renewedAt > this.#lease) this.lose(id)
+  /** While Redis is unreachable, BullMQ does not report that an end is recorded, and nobody renews a lease. */
+  look (now: number, lease: number): void {
+    for (const active of this.#all.values()) {
+      if (now - (active.settledAt ?? Infinity) > RECORD) this.record(active.job)
+      else if (now - active.renewedAt > lease) this.lose(active)
     }
-    this.#watch = this.size > 0 ? this.#watchSoon() : undefined
   }
 }

@@ -1,4 +1,5 @@
 import type { Worker } from 'bullmq'
+import type { Condition } from '../../health.ts'
 import { report } from '../../log.ts'
 import type { Progress } from '../../run/index.ts'
 import type { Timer } from '../../time/index.ts'
@@ -7,6 +8,7 @@ import { ActiveJobs, RECORD } from './active-jobs.ts'
 import { withoutCommand } from './redis/client.ts'
 import type { QueueContext } from './context.ts'
 import { claimedRunOf, crashed, type JobData, JobReader, type RunJob } from './jobs/index.ts'
+import { LeaseKeeper } from './lease-keeper.ts'
 import { Processor } from './processor.ts'
 
 /** How long to wait before making another worker if one could not begin, in milliseconds. */
@@ -14,10 +16,11 @@ const AGAIN = 1_000
 /** The shortest time between two logged errors of a worker, in milliseconds. */
 const LOG_INTERVAL = 10_000
 
-/** Fetches jobs of a queue, through BullMQ's worker, which also renews their locks. */
+/** Fetches jobs of a queue, through BullMQ's worker. */
 export class Fetcher {
   readonly #context: QueueContext
   readonly #jobs: ActiveJobs
+  readonly #keeper: LeaseKeeper
   readonly #processor: Processor
   readonly #reader = new JobReader()
   /** A worker that is not ready yet. */
@@ -30,10 +33,11 @@ export class Fetcher {
   #loggedAt = -Infinity
 
   constructor (context: QueueContext) {
-    const { options: { clock, name }, leases: { lease }, worker, control } = context
+    const { options: { clock, name }, worker, control } = context
     this.#context = context
-    this.#jobs = new ActiveJobs(clock, lease, worker)
-    this.#processor = new Processor(context, this.#jobs, {
+    this.#jobs = new ActiveJobs(clock, worker)
+    this.#keeper = new LeaseKeeper(context, this.#jobs, () => this.#fetching)
+    this.#processor = new Processor(context, this.#jobs, this.#keeper, {
       takes: () => this.#takes,
       lossOf: id => this.#reader.lossOf(id),
       cancelled: id => { void control.publish(name, { type: 'ended', id }).catch(() => {}) }
@@ -42,6 +46,13 @@ export class Fetcher {
 
   /** Whether it fetches jobs. */
   get takes (): boolean { return this.#takes }
+
+  /** Says whether the event loop was blocked for longer than the lease during a run that has not ended. */
+  get condition (): Condition {
+    const { blockedFor } = this.#jobs
+    if (blockedFor === undefined) return { status: 'ok' }
+    return { status: 'failing', reason: `a run is past its lease: the event loop was blocked for ${(blockedFor / 1_000).toFixed(1)} s` }
+  }
 
   /** Whether a job is active. */
   get busy (): boolean { return this.#jobs.size > 0 }
@@ -102,7 +113,7 @@ export class Fetcher {
     this.halt()
     await this.#fetching?.close(true)
     await Promise.all(this.#ending)
-    this.#jobs.stop()
+    this.#keeper.stop()
   }
 
   /** Makes a worker, and another one if the connection is lost before it is ready: BullMQ treats the first as broken then. */
@@ -115,6 +126,7 @@ export class Fetcher {
       this.#beginning = undefined
       if (ready) {
         this.#fetching = worker
+        this.#keeper.start()
         void worker.run()
       } else {
         this.#end(worker.close(true))
@@ -136,7 +148,9 @@ export class Fetcher {
       autorun: false,
       concurrency,
       lockDuration: lease,
-      // BullMQ finds a stalled job at its second check. With a quarter of the lease, another process runs an orphan after 1¼ leases at the latest.
+      skipLockRenewal: true,
+      skipStalledCheck: true,
+      // Between two checks of the LeaseKeeper. BullMQ finds an orphan at its second check, so that another process runs it after 1¼ leases at the latest.
       stalledInterval: lease / 4,
       maxStalledCount: maxCrashes - 1,
       runRetryDelay: 1_000,
@@ -152,8 +166,7 @@ export class Fetcher {
       // BullMQ has counted this failure as an attempt: it is the attempt that never ended.
       if (job.deferredFailure !== undefined) worker.crashed({ ...claimedRunOf(job, this.#reader.lossOf(job.id as string)), attempt: job.attemptsMade }, new Error(crashed(maxCrashes), { cause: error }))
     })
-    fetching.on('locksRenewed', ({ jobIds }) => { for (const id of jobIds) this.#jobs.renewed(id) })
-    fetching.on('lockRenewalFailed', ids => { for (const id of ids) this.#jobs.lose(id) })
+    fetching.on('stalled', id => { report.takenOver(log, name, id) })
     fetching.on('error', error => {
       // RedisConnection logs a lost connection, and the run logs a lost lock.
       if (/ECONN|Connection is closed|lock/.test(error.message)) return

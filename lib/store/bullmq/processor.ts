@@ -1,6 +1,7 @@
 import type { Settlement } from '../store.ts'
 import type { ActiveJob, ActiveJobs } from './active-jobs.ts'
 import type { QueueContext } from './context.ts'
+import type { LeaseKeeper } from './lease-keeper.ts'
 import { claimedRunOf, errorFor, type JobData, type RunJob } from './jobs/index.ts'
 
 /** What a processor asks and tells its fetcher. */
@@ -22,11 +23,13 @@ export interface ProcessorHooks {
 export class Processor {
   readonly #context: QueueContext
   readonly #jobs: ActiveJobs
+  readonly #keeper: LeaseKeeper
   readonly #hooks: ProcessorHooks
 
-  constructor (context: QueueContext, jobs: ActiveJobs, hooks: ProcessorHooks) {
+  constructor (context: QueueContext, jobs: ActiveJobs, keeper: LeaseKeeper, hooks: ProcessorHooks) {
     this.#context = context
     this.#jobs = jobs
+    this.#keeper = keeper
     this.#hooks = hooks
   }
 
@@ -43,7 +46,7 @@ export class Processor {
     const settlement = await active.settlement
     // Its lease was lost, and this process fetched it again while it ran: only the call with the valid lease reports the end.
     if (active.job !== job) throw new engine.WaitingError()
-    if (active.lost && !await this.#reclaim(job, token)) {
+    if (this.#keeper.mayBeLost(active) && !await this.#keeper.renew(job, token).catch(() => false)) {
       // Another process has the job.
       jobs.record(job)
       throw new engine.WaitingError()
@@ -100,7 +103,7 @@ export class Processor {
       await job.moveToWait(token)
     } catch {
       // Its lock has expired. Give it back only if no other process has it.
-      if (!await this.#reclaim(job, token)) return
+      if (!await this.#keeper.renew(job, token)) return
       await job.moveToWait(token)
     }
     await this.#takeKey(job)
@@ -110,11 +113,6 @@ export class Processor {
   async #takeKey (job: RunJob): Promise<void> {
     const { id = '', deduplicationId } = job
     if (deduplicationId !== undefined && isKeyUntilStarted(job)) await this.#context.scripts.takeKey(deduplicationId, id)
-  }
-
-  /** Takes the lease again if no other process has the job. Resolves to whether it did. */
-  async #reclaim ({ id = '' }: RunJob, token: string): Promise<boolean> {
-    return await this.#context.scripts.reclaim(id, token, this.#context.leases.lease).catch(() => false)
   }
 
   /** Delays the job by `retryIn`, or fails it for good. BullMQ reads the policy from the job's options, so write ours there. */

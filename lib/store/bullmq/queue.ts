@@ -1,6 +1,6 @@
 import type { Queue } from 'bullmq'
 import { errorCodes } from '../../errors.ts'
-import type { Condition } from '../../health.ts'
+import { type Condition, worst } from '../../health.ts'
 import type { Progress } from '../../run/index.ts'
 import type { Counts, Enqueued, ListedState, RunPage } from '../queued-run.ts'
 import type { NewRun, Shared, StoreQueue, StoreWorker } from '../store.ts'
@@ -49,12 +49,14 @@ export class BullmqQueue implements StoreQueue {
 
   get paused (): boolean { return this.#paused }
 
-  get condition (): Condition { return this.#context.redis.condition }
+  get condition (): Condition { return worst([this.#context.redis.condition, this.#fetcher.condition]) }
 
   /** Whether it is closed. */
   get closed (): boolean { return this.#stopped !== undefined }
 
   async enqueue (run: NewRun): Promise<Enqueued> {
+    // Somebody may have flushed Redis: ticks, which are few, set the limit anew.
+    if (this.#context.options.exclusive === true) await this.#context.redis.call(async () => { await this.#limit() })
     const { data, opts } = jobOf(run, this.#context.options.clock.wall())
     const { id = '' } = await this.#context.redis.call(() => this.#queue.add(this.#context.options.name, data, opts))
     return { id, duplicate: id !== run.id }

@@ -5,14 +5,20 @@ import type { Client } from './redis/client.ts'
 
 const scripts = {
   ...pageScripts,
-  // Takes the expired lock of a job again, unless another process has taken the job since: then it is not in the list of active jobs.
-  fbtReclaim: {
-    numberOfKeys: 2,
+  // Renews the lock of a job. Takes an expired one back, unless another process has taken the job since: then it is not in the list of active jobs, or
+  // was begun again (ats). BullMQ notes in a set which jobs may be stalled.
+  fbtHold: {
+    numberOfKeys: 4,
     lua: `
-      if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-      if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
-      redis.call('LPUSH', KEYS[2], ARGV[1])
-      redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+      local holder = redis.call('GET', KEYS[1])
+      if holder and holder ~= ARGV[2] then return 0 end
+      if not holder then
+        if redis.call('HGET', KEYS[4], 'ats') ~= ARGV[3] then return 0 end
+        if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
+        redis.call('LPUSH', KEYS[2], ARGV[1])
+      end
+      redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])
+      redis.call('SREM', KEYS[3], ARGV[1])
       return 1`
   },
   // Takes a key for a job, unless another job has it that still exists.
@@ -52,9 +58,10 @@ export class Scripts {
     for (const [name, definition] of Object.entries(scripts)) client.defineCommand(name, definition)
   }
 
-  /** Takes the lock of a job again. Resolves to whether it did. */
-  async reclaim (id: string, token: string, lease: number): Promise<boolean> {
-    return await this.#client.runCommand('fbtReclaim', [this.#toKey(`${id}:lock`), this.#toKey('active'), id, token, lease]) === 1
+  /** Renews the lock of a job that was begun so many times. Resolves to whether this process has the job. */
+  async hold (id: string, token: string, begun: number, lease: number): Promise<boolean> {
+    const keys = [this.#toKey(`${id}:lock`), this.#toKey('active'), this.#toKey('stalled'), this.#toKey(id)]
+    return await this.#client.runCommand('fbtHold', [...keys, id, token, String(begun), lease]) === 1
   }
 
   /** Takes a key for a job. Resolves to whether the job has it. */

@@ -56,7 +56,7 @@ t.test('over Redis', { skip: skip ?? noSignals }, async t => {
     t.equal(begins.length, 5)
     t.ok(begins.every(({ attempt }) => attempt === 1))
 
-    const message = 'the process that ran it has died 5 times: it is not run again'
+    const message = 'the process that ran it has died, or lost its lease, 5 times: it is not run again'
     t.match(await queue.list({ state: 'failed' }), { runs: [{ id: poison.id, state: 'failed', payload: { n: 0 }, attempt: 1, error: { name: 'Error', message } }] })
     const survivors = children.filter(({ lines }) => !lines.some(({ msg, id }) => msg === 'begins' && id === poison.id))
     t.equal(survivors.length, 1)

@@ -80,8 +80,8 @@ t.test('over Redis', { skip: skip ?? noSignals }, async t => {
     const { id } = await one.queue.enqueue({ n: 1, do: 'hold' })
     await one.begun
     const two = await share(t, { connection: url, prefix, lease: '1s' }, {}, {}, async ({ signal }) => { await aborted(signal) })
-    // As it is after a long silence of the first: its lease has run out, and the second takes it over.
-    await redis.del(`${prefix}:work:${id}:lock`)
+    // As it is after a long silence of the first: somebody else has taken it. When that one dies, the second takes it over.
+    await redis.set(`${prefix}:work:${id}:lock`, 'another', 'PX', 1_000)
     t.match(await two.begun, { id, attempt: 1 })
     await until(async () => reasons.length > 0)
     t.same(reasons, ['FST_BG_CANCELLED'])
@@ -102,7 +102,7 @@ t.test('over Redis', { skip: skip ?? noSignals }, async t => {
     })
     const { id } = await queue.enqueue({ n: 1, do: 'hold' })
     await until(async () => runs.length === 1)
-    await redis.del(`${prefix}:work:${id}:lock`)
+    await redis.set(`${prefix}:work:${id}:lock`, 'another', 'PX', 1_000)
     t.equal((await aborted((runs[0] as Run).signal)).code, 'FST_BG_CANCELLED')
     await until(async () => (await events(redis, prefix, 'active')).length === 2)
     // For longer than a lease: the one that holds is renewed.

@@ -102,7 +102,7 @@ function errorOf ({ failedReason, stacktrace }: Fields, maxCrashes: number): Sto
 }
 
 export function crashed (times: number): string {
-  return `the process that ran it has died ${times} ${times === 1 ? 'time' : 'times'}: it is not run again`
+  return `the process that ran it has died, or lost its lease, ${times} ${times === 1 ? 'time' : 'times'}: it is not run again`
 }
 
 /** BullMQ starts with 0. */

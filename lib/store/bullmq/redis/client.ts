@@ -51,6 +51,7 @@ export function connect ({ createIORedisClient, createNodeRedisClient }: Engine,
     // BullMQ and the control stream duplicate it for commands that block.
     raw.duplicate = (...given) => keep(duplicate.apply(raw, blocking(raw, given)))
     tameInfo(raw, policy => { evicts = policy })
+    raw.on('close', () => { forgetSilence(raw) })
     made.push(raw)
     return raw
   }
@@ -61,8 +62,16 @@ export function connect ({ createIORedisClient, createNodeRedisClient }: Engine,
   return { client, end, evicts: () => evicts }
 }
 
+/** ioredis leaves the timer of its socketTimeout behind: it would keep the process up, or cut the next connection. */
+function forgetSilence (raw: Raw): void {
+  clearTimeout(raw.socketTimeoutTimer)
+  raw.socketTimeoutTimer = undefined
+}
+
 /** A client of ioredis or of redis. */
 interface Raw {
+  socketTimeoutTimer?: NodeJS.Timeout | undefined
+  on (event: 'close', listener: () => void): unknown
   options?: { socket?: object } | undefined
   duplicate (...options: unknown[]): Raw
   info (...args: unknown[]): Promise<string>

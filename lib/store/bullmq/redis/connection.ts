@@ -256,5 +256,7 @@ function isOurs (error: unknown): boolean {
 /** The message of an error; of an AggregateError, such as one for each address that was tried, all messages. */
 function messageOf (error: Error): string {
   const { message, errors = [] } = error as Error & { errors?: Error[] }
+  // What the clients say of a connection that was silent for too long.
+  if (message.startsWith('Socket timeout')) return 'it does not answer'
   return [message, ...errors.map(({ message }) => message)].filter(text => text !== '').join(', ')
 }

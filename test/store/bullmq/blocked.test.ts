@@ -1,0 +1,115 @@
+// An event loop that is blocked for longer than the lease: a process that computes is not dead.
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import { logged } from '../../support/helper.ts'
+import { needsRedis, redisUrl } from '../../support/redis.ts'
+import { events, share, until } from '../../support/shared.ts'
+
+const LEASE = 1_000
+
+function block (ms: number): void {
+  const until = performance.now() + ms
+  while (performance.now() < until);
+}
+
+t.test('over Redis', needsRedis(), async t => {
+  const url = await redisUrl(t)
+  const redis = new Redis(url)
+  t.teardown(() => { redis.disconnect() })
+  const storeOf = (): { connection: string, prefix: string, lease: number } => ({ connection: url, prefix: randomUUID(), lease: LEASE })
+
+  t.test('a run that blocks the loop and then awaits goes on and succeeds once; the log and health name the task', async t => {
+    const store = storeOf()
+    const attempts: number[] = []
+    const { app, queue, lines } = await share(t, store, {}, { retry: 2 }, async ({ attempt, signal }) => {
+      attempts.push(attempt)
+      block(2.5 * LEASE)
+      // Until health has been looked at.
+      await sleep(LEASE, undefined, { signal })
+    })
+    await queue.enqueue({ n: 1, do: 'work' })
+    t.match(await logged(lines, `the event loop was blocked for ${String((await blockedLine(lines)).seconds)} s, longer than the lease of 1.0 s: another process may run what runs here. Do long computations in a worker thread`), { level: 'warn', task: 'work', duration: Number })
+    t.match(await app.backgroundTasks.health(), { status: 'failing', tasks: [{ name: 'work', reason: /past its lease: the event loop was blocked for \d\.\d s/ }] })
+    await queue.drain()
+    t.same(attempts, [1])
+    t.match(await queue.counts(), { succeeded: 1, failed: 0, active: 0 })
+    t.match(await app.backgroundTasks.health(), { status: 'ok' }, 'a success clears it')
+    t.same(await events(redis, store.prefix, 'stalled', 'failed'), [])
+  })
+
+  t.test('a handler that computes and never awaits is recorded', async t => {
+    const store = storeOf()
+    let calls = 0
+    const { queue } = await share(t, store, {}, {}, () => {
+      calls++
+      block(2.5 * LEASE)
+    })
+    await queue.enqueue({ n: 1, do: 'work' })
+    await queue.drain()
+    t.equal(calls, 1)
+    t.match(await queue.counts(), { succeeded: 1, failed: 0, active: 0 })
+    t.same(await events(redis, store.prefix, 'stalled', 'failed'), [])
+  })
+
+  t.test('runs of other queues, and of other applications, in the process go on as well', async t => {
+    const store = storeOf()
+    const other = storeOf()
+    const [one, two] = [
+      await share(t, store, {}, {}, async ({ signal }) => { await sleep(4 * LEASE, undefined, { signal }) }),
+      await share(t, other, {}, {}, async ({ signal }) => { await sleep(4 * LEASE, undefined, { signal }) })
+    ]
+    await one.queue.enqueue({ n: 1, do: 'work' })
+    await two.queue.enqueue({ n: 1, do: 'work' })
+    await Promise.all([one.begun, two.begun])
+    // It looks for the dead of the first queue.
+    const idle = await share(t, store, {}, {}, async () => { t.fail('it takes a run of a process that lives') })
+    await until(async () => (await idle.app.backgroundTasks.health()).status === 'ok')
+    await sleep(LEASE / 2)
+    block(2.5 * LEASE)
+    await Promise.all([one.queue.drain(), two.queue.drain()])
+    for (const { queue } of [one, two]) t.match(await queue.counts(), { succeeded: 1, failed: 0, active: 0 })
+    for (const { prefix } of [store, other]) t.same(await events(redis, prefix, 'stalled', 'failed'), [])
+  })
+
+  t.test('a run that is cancelled while the loop is blocked ends when it is free', async t => {
+    const store = storeOf()
+    const { queue } = await share(t, store, {}, {}, async ({ signal }) => {
+      void queue.cancel(id)
+      block(2.5 * LEASE)
+      await sleep(60_000, undefined, { signal })
+    })
+    const waiting = await share(t, store, { autostart: false })
+    const { id } = await waiting.queue.enqueue({ n: 1, do: 'work' })
+    await until(async () => {
+      const { active, waiting: left } = await waiting.queue.counts()
+      return active + left === 0
+    })
+    t.match(await waiting.queue.counts(), { succeeded: 0, failed: 0, active: 0, waiting: 0 })
+  })
+
+  t.test('one that fails each time is retried, and fails for good', async t => {
+    const store = storeOf()
+    const attempts: number[] = []
+    const { queue } = await share(t, store, {}, { retry: { limit: 1, delay: 10 } }, async ({ attempt }) => {
+      attempts.push(attempt)
+      block(1.5 * LEASE)
+      throw new Error('no')
+    })
+    await queue.enqueue({ n: 1, do: 'work' })
+    await queue.drain()
+    t.same(attempts, [1, 2])
+    t.match(await queue.counts(), { failed: 1, active: 0 })
+  })
+})
+
+/** The seconds in the warning, as soon as it has been written. */
+async function blockedLine (lines: Array<{ msg: string }>): Promise<{ seconds: string }> {
+  let seconds: string | undefined
+  await until(async () => {
+    seconds = lines.map(({ msg }) => /^the event loop was blocked for (\d+\.\d) s/.exec(msg)?.[1]).find(found => found !== undefined)
+    return seconds !== undefined
+  })
+  return { seconds: seconds as string }
+}
