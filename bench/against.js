@@ -8,10 +8,13 @@ import { resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import Fastify from 'fastify'
-import { median, table } from './report.js'
+import { median, table, WITHOUT_CODE } from './report.js'
 
-const ROUNDS = 41
-const WARM_UP = 5
+/** Processes of each checkout, one pair after another: how V8 compiles the same code differs from process to process by more than a few percent. */
+const PAIRS = 7
+/** Rounds of each pair. */
+const ROUNDS = 9
+const WARM_UP = 3
 const RUNS = { queue: 20_000, bullmq: 1_000 }
 const TICKS = 100
 
@@ -95,19 +98,21 @@ if (process.send !== undefined) {
     console.error(rows.at(-1).join('  '))
   }
 
-  const turns = async (what, concurrency = '', rounds = ROUNDS) => {
-    const children = roots.map(root => fork(fileURLToPath(import.meta.url), [pathToFileURL(`${root}/dist/lib/`).href, what, String(concurrency)], { execArgv: ['--max-old-space-size=4096'] }))
-    await Promise.all(children.map(child => once(child, 'message')))
+  const turns = async (what, concurrency = '', pairs = PAIRS) => {
     const all = []
-    for (let round = -WARM_UP; round < rounds; round++) {
-      const both = []
-      for (const i of round % 2 === 0 ? [0, 1] : [1, 0]) {
-        children[i].send('go')
-        both[i] = (await once(children[i], 'message'))[0]
+    for (let pair = 0; pair < pairs; pair++) {
+      const children = roots.map(root => fork(fileURLToPath(import.meta.url), [pathToFileURL(`${root}/dist/lib/`).href, what, String(concurrency)], { execArgv: ['--max-old-space-size=4096'] }))
+      await Promise.all(children.map(child => once(child, 'message')))
+      for (let round = -WARM_UP; round < ROUNDS; round++) {
+        const both = []
+        for (const i of round % 2 === 0 ? [0, 1] : [1, 0]) {
+          children[i].send('go')
+          both[i] = (await once(children[i], 'message'))[0]
+        }
+        if (round >= 0) all.push(both)
       }
-      if (round >= 0) all.push(both)
+      for (const child of children) child.kill()
     }
-    for (const child of children) child.kill()
     for (const key of Object.keys(all[0][0])) report(`${what} ${concurrency} ${key}${key === 'late' ? ', ms' : ', µs'}`, all.map(both => both.map(one => one[key])))
   }
 
@@ -119,7 +124,7 @@ if (process.send !== undefined) {
         for (const i of round % 2 === 0 ? [0, 1] : [1, 0]) {
           const one = {}
           for (const what of ['memory', 'time']) {
-            const flags = ['--expose-gc', '--max-old-space-size=8192', ...what === 'memory' ? ['--no-flush-bytecode'] : []]
+            const flags = ['--expose-gc', '--max-old-space-size=8192', ...what === 'memory' ? WITHOUT_CODE : []]
             const { stdout } = await promisify(execFile)(process.execPath, [...flags, `${roots[i]}/bench/footprint-one.js`, 'fastify-background-tasks', String(count), what], { timeout: 300_000 })
             Object.assign(one, JSON.parse(stdout.trim().split('\n').at(-1)))
           }
@@ -130,8 +135,8 @@ if (process.send !== undefined) {
       for (const key of ['boot', 'bytes', 'cpu', 'stop']) report(`footprint ${count.toLocaleString('en')} ${key}`, all.map(both => both.map(one => one[key])), 1)
     }
   }
-  if (wanted('time')) await turns('time', '', 11)
+  if (wanted('time')) await turns('time', '', 3)
   if (wanted('queue')) for (const concurrency of [1, 10, 100]) await turns('queue', concurrency)
-  if (wanted('bullmq')) for (const concurrency of [1, 10, 100]) await turns('bullmq', concurrency, 21)
+  if (wanted('bullmq')) for (const concurrency of [1, 10, 100]) await turns('bullmq', concurrency, 3)
   console.log(table(['', 'this checkout', 'the other', 'ratio'], rows))
 }

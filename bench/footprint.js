@@ -1,5 +1,5 @@
 // What do 10,000 and 100,000 timed tasks cost: memory each, CPU a tick, and the time to stop them all? Each contender in a process of its own.
-import { median, section, spawnOne, table } from './report.js'
+import { median, section, spawnOne, table, WITHOUT_CODE } from './report.js'
 
 const OURS = 'fastify-background-tasks'
 const PEERS = ['setInterval', 'toad-scheduler', 'croner', 'node-cron']
@@ -22,8 +22,7 @@ for (const count of [10_000, 100_000]) {
     for (const name of contenders) {
       if (name in failed) continue
       try {
-        // Without the flag, code that has not run for a while is thrown away and made anew, which would be counted.
-        const memory = await spawnOne('footprint-one.js', [name, String(count), 'memory'], ['--no-flush-bytecode'])
+        const memory = await spawnOne('footprint-one.js', [name, String(count), 'memory'], WITHOUT_CODE)
         all[name].push({ ...memory, ...await spawnOne('footprint-one.js', [name, String(count), 'time']) })
       } catch (error) {
         failed[name] = String(error.signal ?? error.code)

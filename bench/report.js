@@ -32,6 +32,9 @@ export async function spawnOne (script, args, flags = []) {
   return JSON.parse(stdout.trim().split('\n').at(-1))
 }
 
+/** Flags under which the heap grows by objects alone: compiled code, which grows and is thrown away when V8 sees fit, is neither made nor dropped. */
+export const WITHOUT_CODE = ['--no-flush-bytecode', '--no-opt', '--no-sparkplug']
+
 export function median (numbers) {
   const sorted = [...numbers].sort((a, b) => a - b)
   return sorted[Math.floor(sorted.length / 2)]

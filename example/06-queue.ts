@@ -55,7 +55,7 @@ console.log(`the app is closed: ${mails.stats.succeeded} succeeded`)
 // to ada, attempt 1: the mail server is busy
 // to bob, attempt 1: sent
 // to ada, attempt 2: the mail server has closed the account
-// { waiting: 0, delayed: 0, active: 0, succeeded: 0, failed: 1 }
+// { waiting: 0, delayed: 0, active: 0, succeeded: 1, failed: 1 }
 // { to: 'ada' } has failed: the mail server has closed the account
 // to ada, attempt 3: sent
 // the app is closed: 2 succeeded

@@ -1,4 +1,5 @@
-// A queue: what is to be mailed waits in memory, and is sent two at a time. What was accepted is sent before the app closes.
+// A queue: what is to be mailed waits in the store, and is sent two at a time. In memory, what was accepted is sent before the app closes; in a folder, what waits is sent after the next
+// start.
 import { setTimeout as sleep } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import type { BackgroundQueue, Run } from 'fastify-background-tasks'

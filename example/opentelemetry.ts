@@ -1,83 +1,50 @@
-// Each attempt of each run becomes an OpenTelemetry span, without a line in the tasks: the plugin tells of it on a tracing channel of
-// node:diagnostics_channel. The span is active inside the handler, so that spans made there are its children.
-import { AsyncLocalStorage } from 'node:async_hooks'
-import { tracingChannel } from 'node:diagnostics_channel'
-import { context, ROOT_CONTEXT, SpanStatusCode, trace, type Context, type Span } from '@opentelemetry/api'
+// With OpenTelemetry set up, each attempt of each run is a span, without a line in the tasks: linked to the trace in which the run was enqueued, and active inside
+// the handler, so that spans made there are its children.
+import { context, SpanStatusCode, trace } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
-import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
+import { BasicTracerProvider, InMemorySpanExporter, type ReadableSpan, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
 import Fastify from 'fastify'
-import backgroundTasks, { type RunTrace } from 'fastify-background-tasks'
+import backgroundTasks from 'fastify-background-tasks'
 
-// OpenTelemetry's own context manager, but its storage can be seen: the channel is to fill it.
-class ContextManager extends AsyncLocalStorageContextManager {
-  readonly storage = new AsyncLocalStorage<Context>()
-
-  override active (): Context { return this.storage.getStore() ?? ROOT_CONTEXT }
-
-  override with<A extends unknown[], F extends (...args: A) => ReturnType<F>> (active: Context, fn: F, self?: ThisParameterType<F>, ...args: A): ReturnType<F> {
-    return this.storage.run(active, () => fn.apply(self, args))
-  }
-}
-
-// In production: new NodeSDK({ contextManager, … }) of @opentelemetry/sdk-node, with an exporter that sends.
-const contextManager = new ContextManager()
+// In production: new NodeSDK({ … }).start() of @opentelemetry/sdk-node, in a file that `node --import` loads.
 const exporter = new InMemorySpanExporter()
-context.setGlobalContextManager(contextManager)
+context.setGlobalContextManager(new AsyncLocalStorageContextManager())
 trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }))
 
-const tracer = trace.getTracer('fastify-background-tasks')
-const channel = tracingChannel<unknown, RunTrace>('fastify-background-tasks:run')
-const spans = new WeakMap<RunTrace, Span>()
-
-// The same object comes with every event of an attempt. What bindStore returns is active until the attempt has ended.
-channel.start.bindStore(contextManager.storage, attempt => {
-  const span = tracer.startSpan(attempt.task, { attributes: { task: attempt.task, run: attempt.run, attempt: attempt.attempt } })
-  spans.set(attempt, span)
-  return trace.setSpan(context.active(), span)
-})
-
-channel.subscribe({
-  start () {},
-  end () {},
-  asyncStart () {},
-  error (attempt) { // whatever the handler rejects with, also when it was cancelled
-    const error = attempt.error instanceof Error ? attempt.error : new Error(String(attempt.error))
-    spans.get(attempt)?.recordException(error)
-    spans.get(attempt)?.setStatus({ code: SpanStatusCode.ERROR, message: error.message })
-  },
-  asyncEnd (attempt) {
-    spans.get(attempt)?.end()
-  }
-})
+const tracer = trace.getTracer('shop')
 
 const app = Fastify()
 await app.register(backgroundTasks)
 
-const report = app.addBackgroundTask('send-report', { every: '1h', retry: { limit: 1, delay: '10ms' } }, async ({ attempt }) => {
+const mails = app.addBackgroundQueue('mails', { retry: { limit: 1, delay: '10ms' } }, async ({ attempt }) => {
   await tracer.startActiveSpan('connect', async span => { span.end() })
   if (attempt === 1) throw new Error('the mail server is busy')
 })
 
+// In production the instrumentation of HTTP starts this span.
+app.post('/mails', async (_request, reply) => await tracer.startActiveSpan('POST /mails', async span => {
+  const enqueued = await mails.enqueue({ to: 'ada@example.com' })
+  span.end()
+  return await reply.code(202).send(enqueued)
+}))
+
 await app.ready()
-const { id } = report.trigger()
+await app.inject({ method: 'POST', url: '/mails' })
 await app.backgroundTasks.drain()
 await app.close()
 
-const all = exporter.getFinishedSpans()
-for (const { name, attributes, status, events, parentSpanContext } of all) {
-  const parent = all.find(span => span.spanContext().spanId === parentSpanContext?.spanId)
-  if (parent !== undefined) {
-    console.log(`${name}, in attempt ${parent.attributes.attempt} of ${parent.name}`)
-  } else {
-    const exception = events.find(event => event.name === 'exception')
-    console.log(`${name}, attempt ${attributes.attempt}${attributes.run === id ? ' of the run' : ''}: ${SpanStatusCode[status.code]}`)
-    if (exception !== undefined) console.log(`  ${exception.attributes?.['exception.type']}: ${exception.attributes?.['exception.message']}`)
-  }
+const spans = exporter.getFinishedSpans()
+const named = (spanId: string): ReadableSpan | undefined => spans.find(span => span.spanContext().spanId === spanId)
+for (const { name, attributes, status, links, parentSpanContext } of spans) {
+  const parent = parentSpanContext && named(parentSpanContext.spanId)
+  if (parent !== undefined) console.log(`  ${name}, in attempt ${parent.attributes['background.attempt']}`)
+  else if (links.length === 0) console.log(name)
+  else console.log(`${name}, attempt ${attributes['background.attempt']}, linked to ${links.map(({ context }) => named(context.spanId)?.name).join()}: ${SpanStatusCode[status.code]} ${status.message ?? ''}`.trimEnd())
 }
 
 // Output:
-// connect, in attempt 1 of send-report
-// send-report, attempt 1 of the run: ERROR
-//   Error: the mail server is busy
-// connect, in attempt 2 of send-report
-// send-report, attempt 2 of the run: UNSET
+// POST /mails
+//   connect, in attempt 1
+// process mails, attempt 1, linked to POST /mails: ERROR the mail server is busy
+//   connect, in attempt 2
+// process mails, attempt 2, linked to POST /mails: UNSET

@@ -4,8 +4,10 @@ import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'
 import backgroundTasks from 'fastify-background-tasks'
 import broker, { type Order } from './broker.ts'
+import dashboard from './dashboard.ts'
 import feed from './feed.ts'
 import mails, { schema as mail, type Mail } from './mails.ts'
+import { openStore } from './store.ts'
 
 // Fastify's own stream writes in the background: on exit the last lines could come out of order.
 const app = Fastify({ logger: { stream: process.stdout } })
@@ -20,7 +22,9 @@ closeWithGrace({ logger: app.log }, async ({ signal, err }) => {
 })
 
 // What is registered first is closed last: the service below ends, then the mails, then the feed stops, then the broker closes.
-await app.register(backgroundTasks)
+const { store, where } = openStore()
+app.log.info(where)
+await app.register(backgroundTasks, { stores: store === undefined ? {} : { default: store } })
 await app.register(broker)
 await app.register(feed)
 await app.register(mails)
@@ -52,15 +56,17 @@ app.post<{ Body: { item: string } }>('/orders', { schema }, async (request, repl
 
 app.get('/orders', async () => handled)
 
-// The mail is sent later: 202 and the id of its run. When ten thousand wait, the queue is full, and the answer is 503.
+// The mail is sent later: 202 and the id of its run. When ten thousand wait in memory, or the store cannot be reached, the answer is 503.
 app.post<{ Body: Mail }>('/mails', { schema: { body: mail } }, async (request, reply) => {
   return await reply.code(202).send(await app.mails.enqueue(request.body, { reqId: request.id }))
 })
 
 app.get('/mails', async () => await app.mails.counts())
 
-app.get('/', async () => ({ try: ['POST /orders { item }', 'GET /orders', 'POST /mails { to }', 'GET /mails', 'GET /tasks'] }))
+app.get('/', async () => ({ try: ['POST /orders { item }', 'GET /orders', 'POST /mails { to }', 'GET /mails', 'GET /tasks', 'GET /health', '/dashboard'] }))
 
 app.get('/tasks', async () => [...app.backgroundTasks].map(({ name, kind, state }) => ({ name, kind, state })))
+
+await app.register(dashboard)
 
 await app.listen({ port: Number(process.env.PORT ?? 3000), host: process.env.HOST ?? '127.0.0.1' })

@@ -1,6 +1,9 @@
 import { inspect } from 'node:util'
 import { closestMatch } from 'leven'
 import { errorCodes } from './errors.ts'
+import { namesFor, type OtherKinds } from './option-names.ts'
+
+export type { OtherKinds } from './option-names.ts'
 
 /** Checks a value and returns it in the form that the plugin keeps. Throws `wrong()`. */
 export type Check<T> = (value: unknown) => T
@@ -15,6 +18,7 @@ export const boolean: Check<boolean> = value => {
 }
 export const func = <T>(value: unknown): T => {
   if (typeof value !== 'function') throw wrong('a function', value)
+  if (isClass(value)) throw wrong(`a function, which a class is not: write run => ${callOn(value)}`, value)
   return value as T
 }
 export const text: Check<string> = value => {
@@ -38,6 +42,25 @@ export const oneOf = <T extends string>(...all: T[]): Check<T> => value => {
 export function isAbortSignal (value: unknown): value is AbortSignal {
   const { aborted, addEventListener } = Object(value) as Record<string, unknown>
   return typeof aborted === 'boolean' && typeof addEventListener === 'function'
+}
+
+/** Whether a function is a class, also one that a compiler has turned into a function with methods. */
+export function isClass (value: unknown): value is Function {
+  if (typeof value !== 'function') return false
+  const { writable, value: prototype } = Object.getOwnPropertyDescriptor(value, 'prototype') ?? { writable: true }
+  return writable === false || Object.getOwnPropertyNames(Object(prototype)).some(key => key !== 'constructor')
+}
+
+/** How a method of an instance of that class is called with a run. */
+export function callOn ({ name, prototype }: Function): string {
+  const method = Object.getOwnPropertyNames(Object(prototype)).find(key => key !== 'constructor') ?? 'handle'
+  return `${name === '' ? 'instance' : `${name[0]?.toLowerCase() ?? ''}${name.slice(1)}`}.${method}(run)`
+}
+
+/** Refuses a handler that is no function, or a class. Throws `FST_BG_INVALID_OPTION`. */
+export function checkHandler (where: string, handler: unknown): void {
+  if (typeof handler !== 'function') throw invalid(`${where}: the handler must be a function, and the last argument; received ${show(handler)}.`)
+  if (isClass(handler)) throw invalid(`${where}: the handler must be a function; received the class ${handler.name === '' ? '(without a name)' : handler.name}. Make an instance, and pass a function that calls it: run => ${callOn(handler)}.`)
 }
 
 /** An `FST_BG_INVALID_OPTION` with the given message. */
@@ -68,9 +91,6 @@ export function wrong (expected: string, received: unknown): Wrong {
 
 /** Result of `check`. */
 type Checked<C extends Record<string, Check<unknown>>> = { [K in keyof C]?: ReturnType<C[K]> }
-
-/** Option keys of other kinds of task, each with the kind it belongs to. */
-export type OtherKinds = Record<string, string>
 
 /**
  * A copy of the given options, which reads each option once. Refuses options that come from a class or a prototype: the plugin would call a
@@ -125,8 +145,26 @@ export function check<C extends Record<string, Check<unknown>>> (where: string, 
 }
 
 function unknownOption (where: string, key: string, known: string[], otherKinds: OtherKinds): Error {
+  const takes = `It takes ${known.join(', ')}.`
+  const here = namesFor(key).filter(name => name !== key && known.includes(name))
+  if (here.length > 0) return invalid(`${where}: unknown option "${key}". ${didYouMean(here)} ${takes}`)
   if (Object.hasOwn(otherKinds, key)) return invalid(`${where}: option "${key}" belongs to ${otherKinds[key]}.`)
+  const near = nearestOf(key, known, otherKinds)
+  const [first] = near
+  const elsewhere = first === undefined || known.includes(first) ? '' : `That belongs to ${otherKinds[first]}. `
+  return invalid(`${where}: unknown option "${key}". ${first === undefined ? '' : `${didYouMean(near)} `}${elsewhere}${takes}`)
+}
+
+/** The options that somebody who wrote `key` may have meant: what another library calls so, or else the one with the most similar name. */
+function nearestOf (key: string, known: string[], otherKinds: OtherKinds): string[] {
+  const named = namesFor(key).filter(name => Object.hasOwn(otherKinds, name))
+  // All of one kind: the error says which.
+  if (named.length > 0) return named.filter(name => otherKinds[name] === otherKinds[named[0] as string])
   const keys = [...known, ...Object.keys(otherKinds)]
   const near = keys.find(one => one.toLowerCase() === key.toLowerCase()) ?? closestMatch(key, keys, { maxDistance: Math.max(1, Math.floor(key.length / 2.5)) })
-  return invalid(`${where}: unknown option "${key}". ${near === undefined ? '' : `Did you mean "${near}"? `}It takes ${known.join(', ')}.`)
+  return near === undefined ? [] : [near]
+}
+
+function didYouMean (names: string[]): string {
+  return `Did you mean ${names.map(name => `"${name}"`).join(' or ')}?`
 }

@@ -99,6 +99,10 @@ export const errorCodes = {
     'The store of background runs cannot be reached: %s. It reconnects by itself: try again later.',
     503
   ),
+  /** Another process, or another store of this one, uses the folder of an embedded store. */
+  FST_BG_STORE_LOCKED: createError<'FST_BG_STORE_LOCKED', 500, [what: string]>(
+    'FST_BG_STORE_LOCKED', '%s', 500
+  ),
   /** The run does not exist, or the task was removed. */
   FST_BG_NOT_FOUND: createError<'FST_BG_NOT_FOUND', 404, [what: string]>(
     'FST_BG_NOT_FOUND', '%s', 404

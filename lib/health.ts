@@ -9,8 +9,10 @@ export interface Condition {
   reason?: string
 }
 
-/** A service is failing after this many failed lives in a row; a timed task after this many ticks skipped behind one run. */
+/** A service is failing after this many failed lives in a row; a timed task after this many ticks skipped behind one run. A queue is not degraded by fewer failures. */
 export const IN_A_ROW = 3
+/** A queue is degraded when most of this many last runs failed, and not for one bad payload. */
+export const LAST_RUNS = 10
 /** A timed task is failing when a tick has not run this many milliseconds after it was due. */
 export const OVERDUE = 60_000
 

@@ -174,6 +174,14 @@ for (const [what, fail] of Object.entries(failures)) {
   }
 }
 
+t.test('ready(callback) passes the root instance, wherever the plugin was registered', async t => {
+  const app = Fastify()
+  t.teardown(async () => { await app.close() })
+  await app.register(async child => { await child.register(backgroundTasks) })
+  const given = await new Promise(resolve => { app.ready((...passed: unknown[]) => { resolve(passed[1]) }) })
+  t.equal(given, app)
+})
+
 t.test('ready() that was called before the plugin was loaded: what has started is told when it rejects', async t => {
   const app = Fastify()
   t.teardown(async () => { await app.close() })
@@ -305,7 +313,7 @@ t.test('HTTP drains before a late task is stopped', async t => {
 
 // What the log says.
 
-t.test('the log says what close() waits for, and its end; nothing where nothing runs', async t => {
+t.test('the log says what close() waits for, and its end; nothing where nothing has run', async t => {
   const { app, lines } = await build(t)
   const runs = deferred()
   app.addBackgroundTask('service', async ({ signal }) => {
@@ -313,17 +321,43 @@ t.test('the log says what close() waits for, and its end; nothing where nothing 
     await aborted(signal)
   })
   app.addBackgroundTask('idle', { every: '1h' }, async () => {})
+  const queue = app.addBackgroundQueue('queue', { grace: '5s' }, async ({ payload }) => {
+    if (payload !== 0) return
+    begun.resolve()
+    await goesOn.promise
+  })
+  const [begun, goesOn] = [deferred(), deferred()]
   await app.ready()
   await runs.promise
-  await app.close()
-  t.match(await logged(lines, 'close waits for background tasks'), { level: 'info', tasks: ['service'] })
+  for (const i of [0, 1, 2]) await queue.enqueue(i)
+  await begun.promise
+  const closing = app.close()
+  t.match(await logged(lines, 'close waits for background tasks'), { level: 'info', tasks: ['service', 'queue'], active: 2, waiting: 2 })
+  goesOn.resolve()
+  await closing
   t.match(await logged(lines, 'background tasks have stopped'), { level: 'info', duration: Number })
+  t.equal(lines.filter(({ level, msg }) => level === 'info' && msg !== 'run succeeded').length, 2)
 
   const quiet = await build(t)
   quiet.app.addBackgroundTask('idle', { every: '1h' }, async () => {})
   await quiet.app.ready()
   await quiet.app.close()
   t.same(quiet.lines.filter(({ level }) => level === 'info'), [])
+
+  for (const declare of [
+    (app: FastifyInstance) => app.addBackgroundTask('timed', { every: '1h' }, async () => {}).trigger().finished,
+    (app: FastifyInstance) => app.runInBackground('once', async () => {}).finished,
+    async (app: FastifyInstance) => {
+      const done = app.addBackgroundTask('completed', async () => {})
+      while (done.state !== 'completed') await new Promise(resolve => { setImmediate(resolve) })
+    }
+  ]) {
+    const idle = await build(t)
+    await idle.app.ready()
+    await declare(idle.app)
+    await idle.app.close()
+    t.match(idle.lines.filter(({ level, msg }) => level === 'info' && /^close|stopped/.test(msg)), [{ msg: 'background tasks have stopped' }], 'a clean stop is said, too')
+  }
 })
 
 t.test('lines of a run have the reqId and the key that it was enqueued with', async t => {

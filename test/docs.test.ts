@@ -11,7 +11,7 @@ const run = promisify(execFile)
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
 const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8').replaceAll('\r\n', '\n')
 
-for (const page of ['testing', 'queues', 'stores']) {
+for (const page of ['testing', 'queues', 'stores', 'store-tests', 'worker', 'dashboard', 'metrics', 'tracing', 'migrating-from-fastify-schedule']) {
   // In dist, where the package finds itself by its name.
   const folder = new URL(`../dist/docs-${page}/`, import.meta.url)
   rmSync(folder, { recursive: true, force: true })
@@ -82,19 +82,24 @@ t.test('docs/queues.md has every method that a queue has besides those of a task
   for (const name of methods) t.ok(table.includes(`\`${name}(`), `${name}()`)
 })
 
-t.test('the README links to every example, and to every page of docs/ by hand', async t => {
+t.test('the README links to every example, and it or another page to every page of docs/ by hand', async t => {
   const readme = read('../README.md')
   // What server.ts is made of, and what is written by a program.
-  const parts = ['broker.ts', 'feed.ts', 'mails.ts', 'benchmarks.md']
+  const parts = ['broker.ts', 'feed.ts', 'mails.ts', 'store.ts', 'hash.ts', 'dashboard.ts', 'metrics.ts', 'benchmarks.md', 'README.md']
   for (const [folder, ends] of [['example', '.ts'], ['docs', '.md']]) {
     const files = readdirSync(new URL(`../${folder}/`, import.meta.url)).filter(name => name.endsWith(ends as string) && !parts.includes(name))
     t.ok(files.length > 2)
-    for (const file of files) t.match(readme, new RegExp(`\\]\\(${folder}/${file}[#)]`), file)
+    const pages = folder === 'docs' ? readdirSync(new URL('../docs/', import.meta.url)).filter(name => name.endsWith('.md')) : []
+    const others = pages.map(file => ({ file, text: read(`../docs/${file}`) }))
+    for (const file of files) {
+      const linked = new RegExp(`\\]\\(${folder}/${file}[#)]`).test(readme) || others.some(other => other.file !== file && other.text.includes(`](${file}`))
+      t.ok(linked, file)
+    }
   }
 })
 
 t.test('every link within the documents leads to a heading that is there', async t => {
-  const pages = ['README.md', 'docs/queues.md', 'docs/testing.md', 'docs/health.md']
+  const pages = ['README.md', 'docs/queues.md', 'docs/testing.md', 'docs/health.md', 'docs/worker.md', 'docs/stores.md', 'docs/metrics.md', 'docs/tracing.md', 'docs/dashboard.md']
   const anchors = (page: string): string[] => [...read(`../${page}`).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => heading.toLowerCase().replaceAll(/[^\w -]/g, '').replaceAll(' ', '-'))
   for (const page of pages) {
     for (const [, path = '', anchor] of read(`../${page}`).matchAll(/\]\((?!https?:)([^)#\s]*)#([\w-]+)\)/g)) {

@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { Child, noSignals } from './support/child.ts'
+import { noEmbedded, temporaryFolder } from './support/embedded.ts'
+import { needsPostgres, postgresUrl } from './support/postgres.ts'
 import { needsRedis, Redis } from './support/redis.ts'
 
 const run = promisify(execFile)
@@ -15,12 +17,21 @@ const sources = new URL('../example/', import.meta.url)
 const built = new URL('../dist/example/', import.meta.url)
 
 /** The application that `npm start` runs; every other example prints what its last lines say. */
-const application = ['broker.ts', 'feed.ts', 'mails.ts', 'server.ts']
+const application = ['broker.ts', 'dashboard.ts', 'feed.ts', 'mails.ts', 'server.ts', 'store.ts']
+
+/** What is there for the dashboard to show. */
+const shown = new Set(['purge-sessions', 'nightly-report', 'rebuild-index', 'sync-prices', 'read-sensor', 'invoices'])
 
 /** Those that are run in several terminals, and need Redis. */
 const together = ['08-durable.ts', '09-cluster-cron.ts']
 
-for (const file of readdirSync(sources).filter(name => ![...application, ...together].includes(name))) {
+/** Those that need PostgreSQL, and say so where there is none. */
+const postgres = ['13-outbox.ts']
+
+/** Those that an example runs in a thread, or that an application registers. */
+const modules = ['hash.ts', 'metrics.ts']
+
+for (const file of readdirSync(sources).filter(name => ![...application, ...together, ...postgres, ...modules].includes(name))) {
   t.test(`example/${file} prints what it says it prints`, async t => {
     const [, block] = readFileSync(new URL(file, sources), 'utf8').split('\n// Output:\n')
     const expected = block?.replaceAll(/^\/\/ /gm, '')
@@ -30,8 +41,26 @@ for (const file of readdirSync(sources).filter(name => ![...application, ...toge
   })
 }
 
+for (const file of postgres) {
+  const path = fileURLToPath(new URL(file.replace('.ts', '.js'), built))
+
+  t.test(`example/${file} says what it needs where there is no PostgreSQL`, async t => {
+    const { POSTGRES_URL: _, ...env } = process.env
+    const { stdout, stderr } = await run(process.execPath, [path], { env })
+    t.match(stdout, /^This example needs a PostgreSQL: set POSTGRES_URL to its address/)
+    t.equal(stderr, '')
+  })
+
+  t.test(`example/${file} prints what it says it prints`, needsPostgres(), async t => {
+    const [, block] = readFileSync(new URL(file, sources), 'utf8').split('\n// Output:\n')
+    const { stdout, stderr } = await run(process.execPath, [path], { env: { ...process.env, POSTGRES_URL: await postgresUrl(t) } })
+    t.equal(stdout, block?.replaceAll(/^\/\/ /gm, ''))
+    t.equal(stderr, '')
+  })
+}
+
 t.test('example/server.ts handles orders and sends mails, and on SIGTERM finishes the order in hand and all mails before anything they need is closed', { skip: noSignals }, async t => {
-  const child = new Child(t, '../dist/example/server.js', [], { PORT: '0' })
+  const child = new Child(t, '../dist/example/server.js', [], { PORT: '0', MAILS: 'memory' })
   const address = await child.address()
   const post = async (body: object, path = '/orders'): Promise<Response> => await fetch(`${address}${path}`, {
     method: 'POST',
@@ -40,11 +69,14 @@ t.test('example/server.ts handles orders and sends mails, and on SIGTERM finishe
   })
   const read = async (path: string): Promise<unknown> => await (await fetch(`${address}${path}`)).json()
 
-  t.same(await read('/tasks'), [
+  t.same((await read('/tasks') as Array<{ name: string }>).filter(({ name }) => !shown.has(name)), [
     { name: 'feed', kind: 'hosted', state: 'running' },
     { name: 'mails', kind: 'queue', state: 'running' },
     { name: 'handle-orders', kind: 'service', state: 'running' }
   ])
+
+  t.equal((await fetch(`${address}/dashboard`)).status, 200)
+  t.equal((await read('/health') as { status: string }).status, 'ok')
 
   const accepted = await post({ item: 'tea' })
   t.equal(accepted.status, 202)
@@ -65,7 +97,7 @@ t.test('example/server.ts handles orders and sends mails, and on SIGTERM finishe
   await child.line(({ msg, order }) => msg === 'order in hand' && (order as { id: number }).id === 2)
   child.signal('SIGTERM')
   t.same(await child.exit, { code: 0, signal: null })
-  const { messages } = child
+  const messages = child.lines.filter(({ task }) => !shown.has(task as string)).map(({ msg }) => msg)
   const closing = messages.slice(messages.indexOf('closing because of a signal'))
   // Two mails are in hand beside the order, and the third waits for one of them.
   const ofMails = /^mail (in hand|sent)$/
@@ -85,6 +117,38 @@ t.test('example/server.ts handles orders and sends mails, and on SIGTERM finishe
   ])
   t.match(await child.line('broker closed'), { unread: 1 })
   t.equal(child.rest, '')
+})
+
+t.test('example/server.ts, killed, sends the mails after its next start', { skip: noEmbedded !== false ? noEmbedded : noSignals }, async t => {
+  const env = { PORT: '0', DATA_DIR: temporaryFolder(t) }
+  const first = new Child(t, '../dist/example/server.js', [], env)
+  await first.line(({ msg }) => msg.startsWith('mails wait in the folder'))
+  const address = await first.address()
+  const recipients = ['ada@example.com', 'bob@example.com', 'eve@example.com']
+  for (const to of recipients) {
+    // The database is made at the first start, which may take longer than a request waits.
+    for (let status = 503; status !== 202;) {
+      status = (await fetch(`${address}/mails`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ to }) })).status
+      t.ok([202, 503].includes(status))
+    }
+  }
+  await first.line('mail in hand')
+  first.signal('SIGKILL')
+  await first.exit
+  const sent = (child: Child): unknown[] => child.lines.filter(({ msg }) => msg === 'mail sent').map(({ to }) => to)
+
+  const second = new Child(t, '../dist/example/server.js', [], env)
+  await second.count('mail sent', recipients.length - sent(first).length)
+  t.same([...sent(first), ...sent(second)].sort(), recipients)
+  second.signal('SIGTERM')
+  t.same(await second.exit, { code: 0, signal: null })
+})
+
+t.test('example/server.ts says that mails wait in memory, where Node is too old for pg-boss', { skip: noEmbedded === false ? 'this Node is new enough' : noSignals }, async t => {
+  const child = new Child(t, '../dist/example/server.js', [], { PORT: '0' })
+  await child.line(({ msg }) => msg.startsWith('mails wait in memory, and end with this process: pgBoss() needs Node'))
+  child.signal('SIGTERM')
+  t.same(await child.exit, { code: 0, signal: null })
 })
 
 /** A process of an example, and what it prints, line by line. */

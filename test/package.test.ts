@@ -49,18 +49,22 @@ t.test('the tarball', async t => {
   const ours = join(installed, 'node_modules', name)
 
   t.test('has the build, its sources, and nothing else', async t => {
-    const other = files.filter(file => !/^(dist\/lib\/[\w/-]+\.(js|d\.ts)(\.map)?|lib\/[\w/-]+\.ts|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(file))
+    const other = files.filter(file => !/^(dist\/lib\/[\w/-]+\.(js|d\.ts)(\.map)?|dist\/vendor\/(cronstrue\.(cjs|LICENSE)|dashboard-client\.js)|dist\/lib\/store\/pg-boss\/embedded\/pglite-[\d.]+\.tar\.br|lib\/[\w/-]+\.ts|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(file))
     t.same(other, [])
     for (const file of ['package.json', 'README.md', 'LICENSE']) t.ok(files.includes(file), file)
     // Each source has its build, and no build is left over from a source that is gone.
     const built = (await readdir(join(root, 'lib'), { recursive: true, withFileTypes: true }))
       .filter(entry => entry.isFile())
       .map(entry => posix.join(entry.parentPath.slice(root.length).replaceAll('\\', '/'), entry.name))
+      // The build makes one module of what the page of the dashboard loads.
+      .filter(source => !source.startsWith('lib/dashboard/client/'))
       .flatMap(source => {
         const stem = `dist/${source.slice(0, -'.ts'.length)}`
         return [source, `${stem}.js`, `${stem}.js.map`, `${stem}.d.ts`, `${stem}.d.ts.map`]
       })
-    t.same(files.filter(file => file.includes('/')), built.sort())
+    const vendor = ['dist/vendor/cronstrue.LICENSE', 'dist/vendor/cronstrue.cjs', 'dist/vendor/dashboard-client.js']
+    // And a template of the embedded store's database.
+    t.same(files.filter(file => file.includes('/') && !file.endsWith('.tar.br')).sort(), [...built, ...vendor].sort())
   })
 
   t.test('has maps that lead to sources in it', async t => {

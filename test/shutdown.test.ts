@@ -641,3 +641,21 @@ t.test('a late start that succeeds only after the shutdown deadline is stopped',
   const signal = await Promise.race([stopped.promise, later().then(() => undefined)])
   t.equal(signal?.aborted, true)
 })
+
+t.test('a grace that the shutdown would cut is said at warn, at the declaration; a default one is not', async t => {
+  const { app, lines } = await build(t, { shutdownTimeout: '4s' })
+  app.addBackgroundTask('service', { grace: '5s' }, async () => {})
+  app.addBackgroundTask('timed', { every: '1h', grace: '3500ms' }, async () => {})
+  app.addBackgroundTask('hosted', { grace: '1m', start () {} })
+  app.addBackgroundQueue('queue', { grace: '5s' }, async () => {})
+  t.match(lines.splice(0), [
+    { level: 'warn', task: 'service', grace: 5_000, cut: 3_000, msg: '"grace" of 5.0 s is cut to 3.0 s, three quarters of "shutdownTimeout", so that its runs hear of a shutdown before the deadline: raise "shutdownTimeout", or lower "grace"' },
+    { level: 'warn', task: 'timed', grace: 3_500 },
+    { level: 'warn', task: 'hosted', grace: 60_000 },
+    { level: 'warn', task: 'queue', grace: 5_000 }
+  ])
+  app.addBackgroundTask('as long', { grace: '3s' }, async () => {})
+  app.addBackgroundQueue('default', {}, async () => {})
+  app.addBackgroundQueue('defaults', async () => {})
+  t.same(lines, [])
+})

@@ -21,6 +21,12 @@ async function openEvents (t: Test, child: Child): Promise<IncomingMessage> {
   return response
 }
 
+/** How long its close took, in milliseconds. */
+async function took (child: Child): Promise<number> {
+  const [closing, closed] = await Promise.all([child.line('closing'), child.line('closed')])
+  return Number(closed['time']) - Number(closing['time'])
+}
+
 /** The messages from 'closing' on. */
 function afterSignal (child: Child): string[] {
   return child.messages.slice(child.messages.indexOf('closing'))
@@ -51,11 +57,41 @@ t.test('SIGTERM that leads to close() and nothing else: nothing is left that kee
 })
 
 t.test('a signal while a hosted service starts: what has started is stopped, and the process exits with 0', { skip: noSignals }, async t => {
-  const child = serve(t, '--slow-start')
+  const child = serve(t, '--start=ends')
   await child.line('connection open')
   child.signal('SIGTERM')
   t.same(await child.exit, { code: 0, signal: null })
   t.same(child.messages.slice(-5), ['connection closing', 'connection closed', 'database closed', 'background tasks have stopped', 'closed'])
+})
+
+t.test('a signal while a hosted service starts that listens to its own: the start is cut short, and the process exits with 0 at once', { skip: noSignals }, async t => {
+  const child = serve(t, '--start=listens')
+  await child.line('connection open')
+  child.signal('SIGTERM')
+  t.same(await child.exit, { code: 0, signal: null })
+  t.same(child.messages.slice(-3), ['database closed', 'background tasks have stopped', 'closed'])
+  t.notOk(child.messages.includes('consumer runs'), 'nothing else starts')
+  t.ok(await took(child) < 1_000, 'long before the deadline')
+})
+
+t.test('a signal while a hosted service starts that ignores its own: close ends at the deadline, and names it', { skip: noSignals }, async t => {
+  const child = serve(t, '--start=deaf')
+  await child.line('connection open')
+  child.signal('SIGTERM')
+  t.same(await child.exit, { code: 0, signal: null })
+  t.match(child.lines.find(({ err }) => (err as { code?: string } | undefined)?.code === 'FST_BG_SHUTDOWN_TIMEOUT'), { level: 50, err: { message: /connection/ } })
+  t.ok(await took(child) < 5_000, 'not when the boot times out')
+})
+
+t.test('a signal while somebody else\'s onReady hook is slow: what runs hears of it at once, and the process exits with 0', { skip: noSignals }, async t => {
+  const child = serve(t, '--slow-hook')
+  await child.line('hook waits')
+  await child.line('consumer runs')
+  child.signal('SIGTERM')
+  t.same(await child.exit, { code: 0, signal: null })
+  const { messages } = child
+  t.ok(messages.indexOf('consumer ends') < messages.indexOf('hook ends'), 'before the boot has ended')
+  t.same(messages.slice(-5), ['connection closing', 'connection closed', 'database closed', 'background tasks have stopped', 'closed'])
 })
 
 t.test('a task that ignores its signal is named at the deadline, and does not keep the process from exiting with 0', { skip: noSignals }, async t => {

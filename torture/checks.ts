@@ -1,6 +1,6 @@
 // What must be true after the torture, whatever the monkey did.
 import type { Entry } from './journal.ts'
-import { GRID, LEASE, MAX_CRASHES, queues, RATE, SHUTDOWN, SLACK, type Listed } from './rules.ts'
+import { GRID, LEASE, MAX_CRASHES, queues, RATE, SCHEDULED, SCHEDULES, SHUTDOWN, SLACK, type Listed } from './rules.ts'
 
 /** One call of a handler. */
 interface Execution {
@@ -22,7 +22,7 @@ interface Execution {
 
 interface Span { from: number, to: number }
 
-/** The last disturbance of a process, or of Redis, in a span of time. */
+/** The last disturbance of a process, or of Redis, in a span of time. It ends when the process has had the length of a lease in peace. */
 type Disturbed = (process: string, span: Span) => Span | undefined
 
 /** A millisecond or two: the clocks of two processes differ by as much. */
@@ -36,10 +36,12 @@ export function check (journal: Entry[], listed: Listed[]): string[] {
     ...unexpected(journal),
     ...exits(journal),
     ...lost(journal, executions, listed),
-    ...failures(executions, listed),
+    ...failures(journal, executions, listed),
     ...twice(executions, disturbed),
-    ...interrupted(executions),
+    ...takenOver(journal, executions, disturbed),
+    ...interrupted(journal, executions),
     ...ticks(executions, disturbed),
+    ...told(journal, listed),
     ...rates(executions)
   ]
 }
@@ -53,6 +55,8 @@ export function figures (journal: Entry[]): Record<string, number> {
     'handlers called': executions.length,
     'processes started': count(({ what }) => what === 'up'),
     'handlers that died with their process': executions.filter(({ how }) => how === 'died').length,
+    'ticks of schedules': executions.filter(({ queue }) => queue.startsWith(SCHEDULED)).length,
+    'waits that were told': count(({ what }) => what === 'told'),
     'runs interrupted by a shutdown': executions.filter(({ told }) => told?.code === 'FST_BG_SHUTDOWN').length,
     'leases lost, or runs cancelled': executions.filter(({ told }) => told?.code === 'FST_BG_CANCELLED').length,
     'enqueues refused while Redis was away': count(({ what }) => what === 'refused')
@@ -127,20 +131,33 @@ function * lost (journal: Entry[], executions: Execution[], listed: Listed[]): G
 }
 
 /** A run has failed only by its own failures, or because processes died under it. */
-function * failures (executions: Execution[], listed: Listed[]): Generator<string> {
+function * failures (journal: Entry[], executions: Execution[], listed: Listed[]): Generator<string> {
   for (const { queue, state, id, message = '' } of listed) {
     if (state !== 'failed') continue
     const own = executions.filter(execution => execution.id === id)
     if (message === 'told to fail') {
-      const failed = own.filter(({ how, text }) => how === 'failed' && text === 'told to fail').length
+      // An attempt that lost leases have ended counts, too: a retry by hand goes on with the next number.
+      const attempt = Math.max(...own.filter(({ how, text }) => how === 'failed' && text === 'told to fail').map(({ attempt }) => attempt))
       const limit = queues[queue as keyof typeof queues]
-      if (failed < limit) yield `run ${id} of ${queue} has failed after ${failed} of ${limit} attempts`
+      if (attempt < limit) yield `run ${id} of ${queue} has failed after ${attempt} of ${limit} attempts`
     } else {
-      // A handler that has ended well, and whose process could not tell the store, counts, too: the store has seen no end.
-      const losses = own.filter(({ how, told }) => how !== 'failed' || told?.code === 'FST_BG_CANCELLED').length
-      if (losses < MAX_CRASHES) yield `run ${id} of ${queue} has failed after ${losses} interruptions of ${own.length} executions: ${message}`
+      const losses = lossesOf(own, journal.filter(entry => entry.what === 'taken over' && entry.id === id))
+      // One may have gone unseen: fetched and not begun by a process, and taken over by another that died before it could say so.
+      if (losses < MAX_CRASHES - 1) yield `run ${id} of ${queue} has failed, and was taken over ${losses} times: ${message}`
     }
   }
+}
+
+/**
+ * How often the process of a run died, or lost its lease. Each time another process takes it over: it says so, unless it dies itself, or does not hear
+ * what it did; then the same attempt begins again. A run that was fetched, and not begun, is taken over, too.
+ */
+function lossesOf (executions: Execution[], takeovers: Entry[]): number {
+  const unsaid = executions.filter(({ attempt, begin }, i) => {
+    const next = executions[i + 1]
+    return (next?.attempt ?? 0) <= attempt && !takeovers.some(({ at }) => at > begin && at < (next?.begin ?? Infinity))
+  })
+  return takeovers.length + unsaid.length
 }
 
 /** A run, and a key, is run by one process at a time, except where a lease was lost: then the loser was told, or had ended before it could be. */
@@ -173,34 +190,61 @@ function * twice (executions: Execution[], disturbed: Disturbed): Generator<stri
 /** When a process may have lost its leases: its loop was blocked, its connection disturbed, Redis away, or the machine too slow. */
 function disturbances (journal: Entry[]): Disturbed {
   const spans: Array<Span & { process: string }> = []
-  const open = new Map<string, number>()
+  // Several of one kind may overlap: each then counts from the first.
+  const open = new Map<string, number[]>()
   for (const { at, process, what, id = '', text, ms = 0 } of journal) {
     if (what === 'blocked' || what === 'lag') spans.push({ process, from: at - ms, to: at })
-    if (what === 'disturb') open.set(`${id} ${text}`, at)
+    // What it has just ended it could not tell the store.
+    if (what === 'kill') spans.push({ process: id, from: at, to: at })
+    const begun = open.get(`${id} ${text}`) ?? []
+    if (what === 'disturb') open.set(`${id} ${text}`, [...begun, at])
     if (what === 'undisturb') {
-      spans.push({ process: id, from: open.get(`${id} ${text}`) ?? at, to: at })
-      open.delete(`${id} ${text}`)
+      spans.push({ process: id, from: begun[0] ?? at, to: at })
+      open.set(`${id} ${text}`, begun.slice(0, -1))
     }
   }
-  for (const [key, from] of open) spans.push({ process: key.split(' ')[0] ?? '', from, to: Infinity })
-  return (process, { from, to }) => spans.findLast(span => (span.process === process || span.process === 'redis') && span.from < to && span.to > from)
+  for (const [key, [from]] of open) if (from !== undefined) spans.push({ process: key.split(' ')[0] ?? '', from, to: Infinity })
+  return (process, { from, to }) => {
+    const own = spans.filter(span => span.process === process || span.process === 'redis')
+    const last = own.findLast(span => span.from < to && span.to > from)
+    if (last === undefined) return undefined
+    let end = last.to
+    for (let next; (next = own.find(span => span.from < end + LEASE && span.to > end)) !== undefined;) end = next.to
+    return { from: last.from, to: end }
+  }
+}
+
+/** A run is taken over only from a process that has died, or may have lost its lease: nothing is called dead that lives. */
+function * takenOver (journal: Entry[], executions: Execution[], disturbed: Disturbed): Generator<string> {
+  for (const { at, id = '', process: by } of journal.filter(({ what }) => what === 'taken over')) {
+    const holder = executions.findLast(execution => execution.id === id && execution.begin < at)
+    // A lease is not lost in less than its length: it was lost by one before this.
+    if (holder === undefined || holder.end < at || at - holder.begin < LEASE || disturbed(holder.process, { from: at - 4 * LEASE, to: at }) !== undefined) continue
+    // It says so late, of a holder before this one.
+    if (disturbed(by, { from: at - LEASE, to: at + EPSILON }) !== undefined) continue
+    yield `run ${id} of ${holder.queue} was taken over by ${by} from ${holder.process}, which ran it and held its lease`
+  }
 }
 
 /** A run that a shutdown has interrupted begins again with the same attempt. */
-function * interrupted (executions: Execution[]): Generator<string> {
+function * interrupted (journal: Entry[], executions: Execution[]): Generator<string> {
+  const retries = journal.filter(({ what, text }) => what === 'operate' && text === 'retryFailed')
   const last = new Map<string, Execution>()
   for (const execution of executions) {
     const { id, queue, attempt } = execution
     const before = last.get(id)
     last.set(id, execution)
     if (before?.how !== 'failed' || before.told?.code !== 'FST_BG_SHUTDOWN' || before.text === 'told to fail' || before.end > execution.begin) continue
+    // It has failed since, of lost leases, and somebody has retried it.
+    if (retries.some(({ at }) => at > before.end && at < execution.begin)) continue
     if (attempt !== before.attempt) yield `run ${id} of ${queue} was interrupted in attempt ${before.attempt}, and went on with attempt ${attempt}`
   }
 }
 
 /** The ticks of the cluster tasks lie on their grid; none is left out, and none runs under two ids. */
 function * ticks (executions: Execution[], disturbed: Disturbed): Generator<string> {
-  for (const [queue, period] of [['grid', GRID], ['single', 1_000]] as const) {
+  const schedules = Array.from({ length: SCHEDULES }, (_, i) => [`${SCHEDULED}:tenant ${i}`, GRID] as const)
+  for (const [queue, period] of [['grid', GRID] as const, ['single', 1_000] as const, ...schedules]) {
     const own = executions.filter(execution => execution.queue === queue)
     const ids = new Map<number, Set<string>>()
     const done = new Map<string, Execution[]>()
@@ -216,10 +260,25 @@ function * ticks (executions: Execution[], disturbed: Disturbed): Generator<stri
       const well = all.filter(({ how, told, process, end }) => how === 'ok' && told === undefined && disturbed(process, { from: end - LEASE, to: end + LEASE }) === undefined)
       if (well.length > 1) yield `${queue}: the tick ${id} has run to its end ${well.length} times`
     }
-    if (queue !== 'grid') continue
-    const dues = [...ids.keys()].sort((a, b) => a - b)
+    if (queue === 'single') continue
+    // A run may stand for ticks before it, of which none was late by a second.
+    const stoodFor = own.flatMap(({ dueAt = NaN, missed }) => Array.from({ length: missed }, (_, i) => dueAt - (i + 1) * period))
+    const dues = [...new Set([...ids.keys(), ...stoodFor])].sort((a, b) => a - b)
     const gaps = dues.slice(1).filter((due, i) => due - (dues[i] ?? NaN) > period)
     for (const due of gaps) yield `${queue}: ticks before ${new Date(due).toISOString()} are lost`
+  }
+}
+
+/** Who waited for a run was told what became of it. */
+function * told (journal: Entry[], listed: Listed[]): Generator<string> {
+  const states = new Map(listed.map(({ id, state }) => [id, state]))
+  const operated = new Set(journal.filter(({ what, text }) => what === 'operate' && (text === 'cancel' || text === 'remove')).map(({ id }) => id))
+  const retried = journal.some(({ what, text }) => what === 'operate' && text === 'retryFailed')
+  for (const { queue, id = '', text } of journal.filter(({ what }) => what === 'told')) {
+    const state = states.get(id)
+    if ((text === 'gone' || text === 'cancelled') && !operated.has(id)) yield `run ${id} of ${queue}: who waited for it was told that it is ${text}, and it is ${state ?? 'unknown'}`
+    if (text === 'succeeded' && state !== 'succeeded' && !operated.has(id)) yield `run ${id} of ${queue}: who waited for it was told that it has succeeded, and it has ${state ?? 'not'}`
+    if (text === 'failed' && state !== 'failed' && !retried && !operated.has(id)) yield `run ${id} of ${queue}: who waited for it was told that it has failed, and it has ${state ?? 'not'}`
   }
 }
 

@@ -5,7 +5,7 @@ export interface Entry {
   /** Milliseconds since the epoch, by a clock that nobody turns. */
   at: number
   process: string
-  what: 'up' | 'accepted' | 'refused' | 'begin' | 'hears' | 'end' | 'operate' | 'lag' | 'blocked' | 'hosted' | 'unexpected' // by a worker
+  what: 'up' | 'accepted' | 'told' | 'refused' | 'begin' | 'hears' | 'end' | 'operate' | 'lag' | 'blocked' | 'hosted' | 'taken over' | 'unexpected' // by a worker
     | 'kill' | 'term' | 'exit' | 'disturb' | 'undisturb' // by the monkey
   queue?: string
   id?: string

@@ -9,13 +9,15 @@ const STREAM = 15_000
 export async function leftovers (url: string, listed: Listed[]): Promise<string[]> {
   const redis = new Redis(url)
   const found: string[] = []
-  const jobs: Record<string, number> = {}
+  const jobs: Record<string, Set<string>> = {}
   const others: Record<string, string[]> = {}
   for await (const keys of redis.scanStream({ match: 'torture:*', count: 1_000 })) {
     for (const key of keys as string[]) {
       const [, queue = '', rest = '', ...more] = key.split(':')
       if (more[0] === 'lock' || rest === 'de') found.push(`Redis still has ${key}`)
-      else if (/^[\da-f-]{36}$/.test(rest) && more.length === 0) jobs[queue] = (jobs[queue] ?? 0) + 1
+      // The mark of a cancelled run lasts for ten minutes.
+      else if (rest === 'cancelled') continue
+      else if (/^[\da-f-]{36}$/.test(rest) && more.length === 0) (jobs[queue] ??= new Set()).add(rest)
       else if (!/^(grid|single)-\d+$/.test(rest)) others[queue] = [...others[queue] ?? [], key]
     }
   }
@@ -26,9 +28,11 @@ export async function leftovers (url: string, listed: Listed[]): Promise<string[
       if (size > most && !/:(completed|failed)$/.test(key)) found.push(`Redis has ${size} entries in ${key}`)
     }
   }
-  for (const [queue, count] of Object.entries(jobs)) {
-    const known = listed.filter(one => one.queue === queue).length
-    if (count !== known) found.push(`Redis has ${count} jobs of ${queue}, of which ${known} are listed`)
+  for (const [queue, ids] of Object.entries(jobs)) {
+    const known = new Map(listed.filter(one => one.queue === queue).map(one => [one.id, one.state]))
+    const [unlisted, lost] = [[...ids].filter(id => !known.has(id)), [...known].filter(([id]) => !ids.has(id))]
+    if (unlisted.length > 0) found.push(`Redis has ${unlisted.length} jobs of ${queue} that are not listed: ${unlisted.slice(0, 10).join(' ')}`)
+    if (lost.length > 0) found.push(`${queue} lists ${lost.length} runs of which Redis has no job: ${lost.slice(0, 10).map(one => one.join(' ')).join(', ')}`)
   }
   redis.disconnect()
   return found

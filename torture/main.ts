@@ -12,8 +12,8 @@ import { leftovers } from './leftovers.ts'
 import { torment } from './monkey.ts'
 import { World } from './world.ts'
 
-/** How long the workers may take to end what is left, in milliseconds. */
-const REST = 120_000
+/** How long the workers may end nothing of what is left, in milliseconds. */
+const REST = 60_000
 
 const { values } = parseArgs({ options: { minutes: { type: 'string', default: '2' }, seed: { type: 'string', default: String(Math.floor(Math.random() * 1e9)) } } })
 const [minutes, seed] = [Number(values.minutes), Number(values.seed)]
@@ -49,17 +49,22 @@ if (found.length === 0) {
   process.exitCode = 1
 }
 
-/** Waits until nothing waits or runs any more. */
+/** Waits until nothing waits or runs any more, as long as it becomes less. */
 async function settle (): Promise<string[]> {
-  const until = performance.now() + REST
-  let pending = Infinity
-  while (performance.now() < until) {
+  let least = Infinity
+  let since = performance.now()
+  for (;;) {
     const [worker] = world.alive
     if (worker === undefined) return ['no worker is alive']
     const answer = await world.ask(worker, { do: 'counts' })
-    pending = 'pending' in answer ? answer.pending : Infinity
+    const pending = 'pending' in answer ? answer.pending : Infinity
     if (pending === 0) return []
+    if (pending < least) {
+      least = pending
+      since = performance.now()
+    } else if (performance.now() - since > REST) {
+      return [`${pending} runs do not end: their number has not become less for ${REST} ms`]
+    }
     await sleep(500)
   }
-  return [`${pending} runs have not ended within ${REST} ms`]
 }

@@ -17,6 +17,9 @@ export const KEYS = 8
 /** The queues, and how often a run of each is tried. */
 export const queues = { plain: 1, keyed: 3, retrying: 5, delayed: 1, rated: 1, prioritised: 1 }
 export type QueueName = keyof typeof queues
+/** The queue of the schedules, each of which ticks with the period of the grid; and how many there are. */
+export const SCHEDULED = 'scheduled'
+export const SCHEDULES = 5
 
 /** What a run is told to do. */
 export interface Work {

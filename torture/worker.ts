@@ -6,7 +6,7 @@ import backgroundTasks, { ticks, type BackgroundQueue, type Run } from '../lib/i
 import { bullmq } from '../lib/store/bullmq/index.ts'
 import { wholes } from '../test/support/random.ts'
 import { Journal } from './journal.ts'
-import { GRID, KEYS, LEASE, MAX_CRASHES, queues, RATE, SHUTDOWN, type Answer, type Listed, type Order, type QueueName, type Work } from './rules.ts'
+import { GRID, KEYS, LEASE, MAX_CRASHES, queues, RATE, SCHEDULED, SCHEDULES, SHUTDOWN, type Answer, type Listed, type Order, type QueueName, type Work } from './rules.ts'
 
 const [, , name = '', url = '', path = '', seed = '1'] = process.argv
 const journal = new Journal(path, name)
@@ -25,6 +25,8 @@ setInterval(() => {
 
 /** Aborts when the process is to enqueue no more. */
 const producing = new AbortController()
+/** How long a process may stay up when its application has closed, in milliseconds. */
+const STAY = 3_000
 /** How far the monkey has turned the clock of this process, in milliseconds. */
 let turned = 0
 const RealDate = Date
@@ -36,10 +38,23 @@ globalThis.Date = class extends RealDate {
   static override now (): number { return RealDate.now() + turned }
 } as DateConstructor
 
-const app = Fastify({ logger: { level: 'info', stream: process.stdout } })
+const app = Fastify({
+  logger: {
+    level: 'info',
+    stream: {
+      write (line: string) {
+        process.stdout.write(line)
+        if (line.includes('run taken over')) journal.write('taken over', { id: (JSON.parse(line) as { run: string }).run })
+      }
+    }
+  }
+})
 process.once('SIGTERM', () => {
   producing.abort()
-  app.close().catch((error: unknown) => { journal.write('unexpected', { text: `close() rejected: ${show(error)}` }) }).finally(() => { process.disconnect() })
+  app.close().catch((error: unknown) => { journal.write('unexpected', { text: `close() rejected: ${show(error)}` }) }).finally(() => {
+    process.disconnect()
+    setTimeout(() => { journal.write('unexpected', { text: `is closed, and stays up for: ${process.getActiveResourcesInfo().join(', ')}` }) }, STAY).unref()
+  })
 })
 await app.register(backgroundTasks, {
   shutdownTimeout: SHUTDOWN,
@@ -57,7 +72,7 @@ app.addBackgroundTask('service', async ({ signal }: Run) => {
 const kept = { succeeded: { count: 1_000_000, age: '1d' }, failed: { count: 1_000_000, age: '1d' } }
 const retry = (attempts: number): { limit: number, delay: number, maxDelay: number } => ({ limit: attempts - 1, delay: 200, maxDelay: 1_000 })
 const open = Object.fromEntries(names.map(queue => [queue, app.addBackgroundQueue(queue, {
-  concurrency: queue === 'plain' ? 6 : 2,
+  concurrency: queue === 'plain' || queue === 'retrying' ? 6 : 2,
   grace: '1s',
   keep: kept,
   retry: retry(queues[queue]),
@@ -70,6 +85,35 @@ app.addBackgroundTask('grid', { every: GRID, cluster: true, overlap: 'allow', mi
 app.addBackgroundTask('single', { cron: '* * * * * *', timezone: 'UTC', cluster: true }, async (run: Run) => {
   await work('single', run, { ms: 50 + below(1_500), fails: 0, block: 0, deaf: below(4) === 0 })
 })
+
+const scheduled = app.addBackgroundQueue(SCHEDULED, { concurrency: 10, grace: '1s', keep: kept }, async (run: Run) => {
+  await work(`${SCHEDULED}:${run.schedule}`, run, { ms: 10 + below(100), fails: 0, block: 0, deaf: false })
+})
+
+/** Schedules until the store has taken it: an equal schedule changes nothing. */
+async function schedule (): Promise<void> {
+  for (let i = 0; i < SCHEDULES && !producing.signal.aborted;) {
+    try {
+      await scheduled.schedule(`tenant ${i}`, { every: GRID, misfire: 'all', overlap: 'allow', payload: i, ...i % 2 === 1 && { priority: i } })
+      i++
+    } catch (error) {
+      expect(error, 'schedule', ['FST_BG_STORE_UNAVAILABLE', 'FST_BG_CLOSING'])
+      await sleep(500)
+    }
+  }
+}
+
+async function unschedule (): Promise<void> {
+  for (let i = 0; i < SCHEDULES;) {
+    try {
+      await scheduled.unschedule(`tenant ${i}`)
+      i++
+    } catch (error) {
+      expect(error, 'unschedule', ['FST_BG_STORE_UNAVAILABLE', 'FST_BG_CLOSING'])
+      await sleep(500)
+    }
+  }
+}
 
 async function work (queue: string, { id, attempt, signal, dueAt, missed }: Run, { ms, fails, block, deaf, key }: Work & { key?: string }): Promise<void> {
   const which = { queue, id, attempt, key }
@@ -117,8 +161,21 @@ async function enqueue (queue: QueueName): Promise<void> {
     if (duplicate) return
     journal.write('accepted', { queue, id })
     accepted.push({ queue, id })
+    if (below(4) === 0) void wait(queue, id)
   } catch (error) {
     expect(error, 'enqueue', ['FST_BG_STORE_UNAVAILABLE', 'FST_BG_CLOSING'])
+  }
+}
+
+/** Waits for a run, and notes what it is told. */
+async function wait (queue: QueueName, id: string): Promise<void> {
+  try {
+    const { outcome, error } = await open[queue].finished(id, { timeout: '1m' })
+    journal.write('told', { queue, id, text: outcome, ...error !== undefined && { code: error.message } })
+  } catch (error) {
+    const { code } = error as { code?: string }
+    if (code === 'FST_BG_NOT_FOUND') journal.write('told', { queue, id, text: 'gone' })
+    else expect(error, 'finished', ['FST_BG_STORE_UNAVAILABLE', 'FST_BG_CLOSING', 'FST_BG_TIMEOUT'])
   }
 }
 
@@ -141,7 +198,10 @@ async function obey (order: Order): Promise<void> {
   switch (order.do) {
     case 'block': blockFor(order.ms); break
     case 'turn': turned = order.ms; break
-    case 'quiet': producing.abort(); break
+    case 'quiet':
+      producing.abort()
+      await unschedule()
+      break
     case 'cancel':
     case 'remove':
     case 'retryFailed':
@@ -184,17 +244,17 @@ async function counted (ask: () => Promise<Answer>): Promise<Answer> {
 
 async function pending (): Promise<number> {
   for (const queue of names) await open[queue].resume()
-  const counts = await Promise.all(names.map(async queue => await open[queue].counts()))
+  const counts = await Promise.all([...names.map(async queue => await open[queue].counts()), scheduled.counts()])
   return counts.reduce((sum, { waiting, delayed, active }) => sum + waiting + delayed + active, 0)
 }
 
 async function listed (): Promise<Listed[]> {
   const all: Listed[] = []
-  for (const queue of names) {
+  for (const [queue, { list }] of [...Object.entries(open), [SCHEDULED, scheduled] as const].map(([name, queue]) => [name, { list: queue.list.bind(queue) as BackgroundQueue['list'] }] as const)) {
     for (const state of ['succeeded', 'failed'] as const) {
       let cursor: string | undefined
       do {
-        const page = await open[queue].list({ state, limit: 500, ...cursor !== undefined && { cursor } })
+        const page = await list({ state, limit: 500, ...cursor !== undefined && { cursor } })
         for (const { id, error } of page.runs) all.push({ queue, state, id, message: error?.message })
         cursor = page.cursor
       } while (cursor !== undefined)
@@ -210,3 +270,4 @@ function answer (what: Answer): void {
 await app.ready()
 journal.write('up')
 void produce()
+void schedule()

@@ -1,8 +1,8 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { invalid, show } from '../check.ts'
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify'
+import { checkHandler, invalid, show } from '../check.ts'
 import { errorCodes, type Reason } from '../errors.ts'
 import { report } from '../log.ts'
-import { type RunHandle, type RunHost, Runs, type TaskContext, type TaskHandler } from '../run/index.ts'
+import { type ActiveRun, activeTrace, type Attempt, Handle, type RunHandle, type RunHost, Runs, type TaskContext, type TaskHandler } from '../run/index.ts'
 import { Responses } from './response.ts'
 
 const GRACE = 5_000
@@ -73,6 +73,7 @@ export class RunInBackground {
 /** The background runs of one instance. */
 export class BackgroundRuns implements TaskContext {
   readonly name = NAME
+  readonly kind = 'background'
   readonly owner: FastifyInstance
   readonly options: { logLevel: undefined, grace: number } = { logLevel: undefined, grace: GRACE }
   readonly host: BackgroundHost
@@ -96,6 +97,18 @@ export class BackgroundRuns implements TaskContext {
 
   get isDown (): boolean { return !this.active }
 
+  /** The active runs, as they are shown. */
+  get activeRuns (): ActiveRun[] { return this.#runs.active }
+  get hasRun (): boolean { return this.active || this.#runs.newest !== undefined }
+
+  /** Background runs never wait for others. */
+  get waitingRuns (): number { return 0 }
+
+  /** The active attempts. */
+  get attempts (): Attempt[] { return this.#runs.attempts }
+
+  get log (): FastifyBaseLogger { return this.owner.log }
+
   /** Names of the active runs. */
   get names (): string[] { return this.#runs.names }
 
@@ -112,7 +125,7 @@ export class BackgroundRuns implements TaskContext {
   run (given: readonly unknown[], request?: FastifyRequest, after?: Promise<void>): RunHandle {
     const [name, handler] = given.length < 2 ? [NAME, given[0]] : given
     if (typeof name !== 'string' || name.trim() === '') throw invalid(`runInBackground(): the name must be a non-empty string; received ${show(name)}.`)
-    if (typeof handler !== 'function') throw invalid(`runInBackground(): the handler must be a function, and the last argument; received ${show(handler)}.`)
+    checkHandler('runInBackground()', handler)
     if (this.#over || this.host.closed) throw new errorCodes.FST_BG_CLOSING(`"${name}" cannot run in the background`)
     if (this.#hooks === 0 && !this.host.isBooted(this.owner)) this.addHook()
 
@@ -127,12 +140,13 @@ export class BackgroundRuns implements TaskContext {
       },
       task: name,
       parent: log,
+      trace: activeTrace(),
       later: true,
       after,
       always: true
     })
     this.#endInTime()
-    return { id: attempt.id, finished: ended }
+    return new Handle(attempt.id, ended)
   }
 
   runEnded (): void {}

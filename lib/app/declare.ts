@@ -1,13 +1,15 @@
 import type { FastifyInstance } from 'fastify'
-import { invalid, plainOptions, show } from '../check.ts'
+import { checkHandler, invalid, plainOptions, show } from '../check.ts'
 import { errorCodes } from '../errors.ts'
 import { report } from '../log.ts'
+import { taskKeys } from '../option-names.ts'
 import { Queue, queueOptions } from '../queue/index.ts'
-import type { QueueHandler, TaskHandler } from '../run/index.ts'
+import { declaredKey, type DeclaredHandler, type QueueHandler, type TaskHandler } from '../run/index.ts'
 import type { Store } from '../store/index.ts'
-import { allKeys, ClusterTask, hostedOptions, HostedService, isTimed, Service, serviceOptions, Task, timedOptions, TimedTask } from '../task/index.ts'
+import { ClusterTask, hostedOptions, HostedService, isTimed, Service, serviceOptions, Task, timedOptions, TimedTask } from '../task/index.ts'
 import { ByCron } from '../time/index.ts'
 import type { Lifecycle } from './lifecycle.ts'
+import { longestGrace } from './shutdown.ts'
 
 /** Makes a task from the arguments of `addBackgroundTask`. Checks everything before it changes anything. */
 export function declareTask (lifecycle: Lifecycle, owner: unknown, given: readonly unknown[]): Task {
@@ -38,10 +40,11 @@ function taskOf (lifecycle: Lifecycle, owner: FastifyInstance, name: string, giv
   const [, second, third] = given
   // The number of arguments selects the overload, never their content, so that a typo has only one meaning.
   if (given.length < 3 && typeof second !== 'function') {
-    return new HostedService(name, owner, hostedOptions(where, plainOptions(where, second, allKeys), owner), lifecycle)
+    const options = plainOptions(where, second, taskKeys)
+    return withGrace(new HostedService(name, owner, hostedOptions(where, options, owner), lifecycle), options)
   }
-  const [options, handler] = given.length < 3 ? [{}, second] : [plainOptions(where, second, allKeys), third]
-  checkHandler(where, handler)
+  const [options, handler] = given.length < 3 ? [{}, second] : [plainOptions(where, second, taskKeys), third]
+  declareHandler(where, handler, lifecycle)
   if (isTimed(options)) {
     const checked = timedOptions(where, options, owner, lifecycle.clock.wall())
     const { cluster } = checked
@@ -50,19 +53,27 @@ function taskOf (lifecycle: Lifecycle, owner: FastifyInstance, name: string, giv
       : new ClusterTask(name, owner, checked, handler as TaskHandler, lifecycle, storeOf(lifecycle, name, cluster))
     const { schedule } = checked.ticker.options
     if (schedule instanceof ByCron && schedule.pattern.eitherDay) report.eitherDay(task.log, name, schedule.pattern.text)
-    return task
+    return withGrace(task, options)
   }
-  return new Service(name, owner, serviceOptions(where, options, owner), handler as TaskHandler, lifecycle)
+  return withGrace(new Service(name, owner, serviceOptions(where, options, owner), handler as TaskHandler, lifecycle), options)
 }
 
 function queueOf (lifecycle: Lifecycle, owner: FastifyInstance, name: string, given: readonly unknown[]): Queue {
   const where = `Background queue "${name}"`
   const [, second, third] = given
-  const [options, handler] = given.length < 3 ? [{}, second] : [plainOptions(where, second, allKeys), third]
-  checkHandler(where, handler)
+  const [options, handler] = given.length < 3 ? [{}, second] : [plainOptions(where, second, taskKeys), third]
+  declareHandler(where, handler, lifecycle)
   const checked = queueOptions(where, options, owner)
   const store = storeOf(lifecycle, name, checked.store ?? (lifecycle.stores.has('default') ? 'default' : 'memory'))
-  return new Queue(name, owner, checked, handler as QueueHandler<never>, lifecycle, store)
+  return withGrace(new Queue(name, owner, checked, handler as QueueHandler<never>, lifecycle, store), options)
+}
+
+/** Says so if the shutdown will cut the `grace` that the user has given. */
+function withGrace<T extends Task> (task: T, given: unknown): T {
+  const { grace } = task.options
+  const longest = longestGrace(task.host.shutdownTimeout)
+  if (grace > longest && (given as { grace?: unknown }).grace !== undefined) report.graceCut(task.log, task.name, grace, longest)
+  return task
 }
 
 function storeOf (lifecycle: Lifecycle, name: string, request: string): Store {
@@ -71,10 +82,9 @@ function storeOf (lifecycle: Lifecycle, name: string, request: string): Store {
   return store
 }
 
-function checkHandler (where: string, handler: unknown): void {
-  if (typeof handler !== 'function') {
-    throw invalid(`${where}: the handler must be a function, and the last argument; received ${show(handler)}.`)
-  }
+function declareHandler (where: string, handler: unknown, lifecycle: Lifecycle): void {
+  checkHandler(where, handler)
+  ;(handler as DeclaredHandler)[declaredKey]?.(where, lifecycle)
 }
 
 function nameOf (method: string, name: unknown): string {

@@ -45,7 +45,7 @@ export function onBootFailure (server: FastifyInstance, failed: () => Promise<vo
       throw error
     })
     if (callback === undefined) return booted
-    booted.then(() => callback(null, server), callback)
+    booted.then(() => callback(null, root), callback)
   }
   // Whoever called ready() or listen() before this plugin was loaded called Fastify's own. While the hooks run it only returns its promise.
   server.addHook('onReady', async () => { ready.call(root)?.catch(async () => { await failed() }) })

@@ -13,15 +13,15 @@ export function giveUp (task: GivenUp, attempt: Attempt, result: RunResult, clos
     exitWithFailure()
     close(error === result.error ? error : new errorCodes.FST_BG_GAVE_UP(task.name, error.message, { cause: result.error }))
   } else if (typeof onGiveUp === 'function') {
-    void callBack(task, error)
+    void callBack(task, attempt, error)
   }
 }
 
-async function callBack ({ options: { onGiveUp }, owner, log, name }: GivenUp, error: Error): Promise<void> {
+async function callBack ({ options: { onGiveUp }, owner, log, name }: GivenUp, attempt: Attempt, error: Error): Promise<void> {
   try {
     if (typeof onGiveUp === 'function') await onGiveUp(error, owner)
   } catch (failure) {
-    report.onGiveUpFailed(log, name, failure)
+    report.onGiveUpFailed(log, name, attempt, failure)
   }
 }
 

@@ -1,4 +1,5 @@
 import { boolean, check, type Check, func, plainOptions, wrong } from '../check.ts'
+import { kinds } from '../option-names.ts'
 import type { OnRun } from '../run/index.ts'
 import type { Store } from '../store/index.ts'
 import { type Duration, positiveDuration } from '../time/index.ts'
@@ -42,6 +43,6 @@ const ofRegister = ['prefix', 'logLevel', 'logSerializers']
 export function pluginOptions (given: unknown): PluginOptions {
   const all = plainOptions(NAME, given, Object.keys(pluginChecks)) as object
   const own = Object.fromEntries(Object.entries(all).filter(([key]) => !ofRegister.includes(key)))
-  const options = check(NAME, own, pluginChecks)
+  const options = check(NAME, own, pluginChecks, kinds)
   return { autostart: true, shutdownTimeout: 8_000, onRun: undefined, stores: {}, ...options }
 }

@@ -1,9 +1,11 @@
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import { errorCodes } from '../errors.ts'
+import { calledBy } from '../readable.ts'
 import type { BackgroundQueue, EnqueuedOf, PayloadOf, QueueOptions } from '../queue/index.ts'
-import type { QueueHandler, RunHandle, TaskHandler } from '../run/index.ts'
+import { type ActivityReport, hostKey, type QueueHandler, type RunHandle, type TaskHandler, type TimedHandler } from '../run/index.ts'
 import type { BackgroundTask, CronTaskOptions, HostedServiceOptions, PeriodicTaskOptions, ServiceTaskOptions } from '../task/index.ts'
+import type { Duration } from '../time/index.ts'
 import { RunInBackground } from './background.ts'
 import { declareQueue, declareTask } from './declare.ts'
 import { rootOf } from './events.ts'
@@ -31,7 +33,18 @@ export interface BackgroundTasks extends Iterable<BackgroundTask> {
    * For alerts and readiness. Never for liveness: a restart of the process mends neither a broken handler nor the database behind it.
    */
   health (): Promise<Health>
+  /** What the tasks of this process do now, and have done in the last hour. It only reads memory. */
+  activity (): ActivityReport
 }
+
+/** The schedule of a task, whose types say whether there is one. */
+interface Schedule<Every, Cron> {
+  every?: Every
+  cron?: Cron
+}
+
+/** The handler of a task: of a timed one, if it has a schedule. */
+type HandlerOf<Server, Every, Cron> = [Every, Cron] extends [undefined, undefined] ? TaskHandler<Server> : TimedHandler<Server>
 
 /** An instance with the plugin, as `this` of the decorators. */
 interface Owner { readonly backgroundTasks: BackgroundTasks }
@@ -53,7 +66,9 @@ declare module 'fastify' {
      *
      * Throws `FST_BG_INVALID_OPTION`, `FST_BG_INVALID_THIS`, `FST_BG_DUPLICATE_NAME`, and `FST_BG_CLOSING` once the app closes.
      */
-    addBackgroundTask<Server extends Owner> (this: Server, name: string, options: ServiceTaskOptions | PeriodicTaskOptions | CronTaskOptions, handler: TaskHandler<Server>): BackgroundTask
+    addBackgroundTask<Server extends Owner, Every extends Duration | undefined = undefined, Cron extends string | undefined = undefined> (
+      this: Server, name: string, options: (ServiceTaskOptions | PeriodicTaskOptions | CronTaskOptions) & Schedule<Every, Cron>, handler: HandlerOf<Server, Every, Cron>
+    ): BackgroundTask
     /**
      * Declares a queue: `enqueue` adds a payload, and the queue calls the handler with each. The type of the payload comes from the schema, by the
      * type provider of the instance, or from the handler (`run: Run<Payload>`); without either it is `unknown`.
@@ -84,6 +99,15 @@ declare module 'fastify' {
   }
 }
 
+/** Calls `work`, and makes the stack of what it throws begin with whoever called `method`. */
+function fromCaller<T> (method: (...given: never[]) => unknown, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw calledBy(error, method)
+  }
+}
+
 /** The root instances with the plugin: a child cannot see the decorators of another one, and an application takes the plugin once. */
 const registered = new WeakSet<object>()
 
@@ -99,25 +123,27 @@ export const backgroundTasks: FastifyPluginAsync<BackgroundTasksOptions> = fasti
   const options = pluginOptions(given)
   registered.add(root)
   const lifecycle = new Lifecycle(fastify, options)
+  fastify.decorate(hostKey, lifecycle)
 
   fastify.decorate('addBackgroundTask', function addBackgroundTask (this: unknown, ...given: unknown[]) {
-    return declareTask(lifecycle, this, given)
+    return fromCaller(addBackgroundTask, () => declareTask(lifecycle, this, given))
   })
   fastify.decorate('addBackgroundQueue', function addBackgroundQueue (this: unknown, ...given: unknown[]) {
-    return declareQueue(lifecycle, this, given)
+    return fromCaller(addBackgroundQueue, () => declareQueue(lifecycle, this, given))
   })
   const backgrounds = new RunInBackground(fastify, lifecycle)
   fastify.decorate('runInBackground', function runInBackground (this: unknown, ...given: unknown[]) {
-    return backgrounds.run(this, given)
+    return fromCaller(runInBackground, () => backgrounds.run(this, given))
   })
   fastify.decorateRequest('runInBackground', function runInBackground (this: FastifyRequest, ...given: unknown[]) {
-    return backgrounds.runAfter(this, given)
+    return fromCaller(runInBackground, () => backgrounds.runAfter(this, given))
   })
   fastify.decorate('backgroundTasks', {
     get: (name: string) => lifecycle.tasks.get(name),
     start: async () => { await lifecycle.start() },
     drain: async () => { await lifecycle.drain() },
     health: async () => lifecycle.health(),
+    activity: () => lifecycle.report(),
     [Symbol.iterator]: () => lifecycle.tasks.values()
   })
 }, { name: 'fastify-background-tasks', fastify: '5.x' })

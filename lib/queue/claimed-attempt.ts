@@ -1,13 +1,18 @@
 import type { FastifyInstance } from 'fastify'
 import { isGiveUp } from '../errors.ts'
-import type { Attempt, ExecutionSpec, Progress, QueueHandler, RunResult } from '../run/index.ts'
+import type { Attempt, ExecutionSpec, Progress, QueueHandler, RunResult, TraceCarrier } from '../run/index.ts'
 import { type ClaimedRun, type Settlement, storedError } from '../store/index.ts'
+
+/** What a log line says of a run. */
+export type LoggedRun = Pick<Attempt, 'id' | 'number' | 'reqId' | 'key'>
 
 /** The queue, as an attempt sees it. */
 export interface AttemptListener {
   /** Called when an attempt begins. */
   attemptStarted (attempt: Attempt): void
   progressed (id: string, value: Progress): void
+  /** What the handler returned, as JSON; undefined if that is left out. */
+  encodeValue (run: LoggedRun, value: unknown): string | undefined
   /** Whether somebody has cancelled this run by its id, rather than stopped the queue. */
   isCancelled (id: string): boolean
   /** Called when an attempt has ended. */
@@ -47,6 +52,19 @@ export class ClaimedAttempt implements ExecutionSpec {
 
   get key (): string | undefined { return this.#run.key }
 
+  get trace (): TraceCarrier | undefined { return this.#run.trace }
+
+  get enqueuedAt (): number | undefined { return this.#run.enqueuedAt }
+
+  get dueAt (): Date | undefined {
+    const { tick } = this.#run
+    return tick && new Date(tick.dueAt)
+  }
+
+  get missed (): number | undefined { return this.#run.tick?.missed }
+
+  get schedule (): string | undefined { return this.#run.tick?.schedule }
+
   get startedAt (): number | undefined { return this.#run.startedAt }
 
   started (attempt: Attempt): void {
@@ -74,8 +92,8 @@ export class ClaimedAttempt implements ExecutionSpec {
     this.handler = () => { throw error }
   }
 
-  #settlementOf ({ outcome, error }: RunResult): Settlement {
-    if (outcome === 'succeeded') return succeeded
+  #settlementOf ({ outcome, error, value }: RunResult): Settlement {
+    if (outcome === 'succeeded') return value === undefined ? succeeded : { outcome, value: () => this.#listener.encodeValue(this, value) }
     // Interrupted is not failed: the run goes back to the store.
     if (outcome !== 'failed') return { outcome: this.#listener.isCancelled(this.id) ? 'cancelled' : 'interrupted' }
     return { outcome, error: storedError(error), retryIn: isGiveUp(error) ? undefined : this.#retryIn }

@@ -1,7 +1,8 @@
 import type { RetryPolicy } from '../run/index.ts'
-import type { Counts, Enqueued, ListedState, RunPage } from '../store/index.ts'
+import type { Counts, Enqueued, ListedState, QueuedRun, RunEnd, RunPage, SchedulePage } from '../store/index.ts'
 import type { BackgroundTask } from '../task/index.ts'
 import type { Duration } from '../time/index.ts'
+import type { Scheduled, ScheduleOptions, SchedulesOptions } from './schedule-options.ts'
 
 /** Options of `enqueue`. */
 export interface EnqueueOptions {
@@ -19,6 +20,38 @@ export interface EnqueueOptions {
   retry?: number | RetryPolicy | undefined
   /** Id of the request that enqueues it, bound in the run's log as `reqId`. */
   reqId?: string | undefined
+  /**
+   * A transaction of the application's in which to enqueue: a client of `pg` between BEGIN and COMMIT, anything with `query(text, values)`, or an adapter of pg-boss, such as
+   * `fromKnex(trx)`. The run begins after the commit; rolled back, nothing was enqueued. Only on a store of `pgBoss()`, and on the same database.
+   */
+  tx?: Transaction | undefined
+}
+
+/** A transaction of the application's on PostgreSQL. */
+export type Transaction =
+  /** An adapter of pg-boss: `fromKnex(trx)`, `fromKysely(trx)`, `fromDrizzle(tx, sql)`, `fromPrisma(tx)`, or what `store.transaction()` gives. */
+  | { executeSql (text: string, values?: any[]): Promise<{ rows: any[] }> }
+  /** A client of `pg`, or anything like it. */
+  | { query (text: string, values?: any[]): Promise<{ rows: any[] }> }
+
+/** One run of `enqueueMany`: its payload, with the options that `enqueue` takes. */
+export interface EnqueueItem<Payload = unknown> extends Omit<EnqueueOptions, 'tx'> {
+  /** The payload. */
+  payload: Payload
+}
+
+/** Options of `enqueueMany`. */
+export interface EnqueueManyOptions {
+  /** The transaction in which to enqueue them all, as for `enqueue`. */
+  tx?: Transaction | undefined
+}
+
+/** Options of `finished`. */
+export interface FinishedOptions {
+  /** When it aborts, the wait rejects with its reason. */
+  signal?: AbortSignal | undefined
+  /** How long to wait. Default: for as long as it takes. */
+  timeout?: Duration | undefined
 }
 
 /** Options of `list`. */
@@ -46,11 +79,42 @@ export interface BackgroundQueue<Payload = unknown> extends BackgroundTask {
    * Rejects with `FST_BG_INVALID_PAYLOAD` if the schema or JSON refuses it, `FST_BG_INVALID_OPTION`, `FST_BG_QUEUE_FULL`, and `FST_BG_CLOSING`.
    */
   enqueue (payload: Payload, options?: EnqueueOptions): Promise<Enqueued>
+  /**
+   * Adds up to 10,000 payloads, all of them or none, and resolves to what became of each, in the same order.
+   *
+   * Rejects as `enqueue` does. The error of a payload or an option has the `index` of its item.
+   */
+  enqueueMany (items: ReadonlyArray<EnqueueItem<Payload>>, options?: EnqueueManyOptions): Promise<Enqueued[]>
+  /**
+   * Adds a schedule: from now on each tick enqueues the payload. The same key again replaces it; an equal schedule changes nothing, so that this can be called at every
+   * start. In memory schedules end with the process; on a durable store they stay until `unschedule`, and all processes run them together.
+   *
+   * Rejects with `FST_BG_INVALID_OPTION`, and with `FST_BG_INVALID_PAYLOAD` as `enqueue` does.
+   */
+  schedule (key: string, options: ScheduleOptions<Payload>): Promise<Scheduled>
+  /** Removes a schedule; its runs stay. Resolves to whether there was one. */
+  unschedule (key: string): Promise<boolean>
+  /** A page of the schedules, by their keys. Rejects with `FST_BG_INVALID_OPTION`. */
+  schedules (options?: SchedulesOptions): Promise<SchedulePage<Payload>>
   /** The number of runs in each state. */
   counts (): Promise<Counts>
+  /**
+   * Since when the run waits that has waited longest; undefined if none waits. A delayed run waits from its time on. On a durable store it is the longest of those that
+   * would run first and last, and a run that waits for its next attempt may seem to have waited since the one before.
+   */
+  waitingSince (): Promise<Date | undefined>
   /** A page of the runs in a state. Rejects with `FST_BG_INVALID_OPTION`. */
-  list (options: ListOptions): Promise<RunPage>
-  /** Makes a failed run wait again, with the next attempt number. If that exceeds its `retry`, the run gets one attempt. Rejects with `FST_BG_NOT_FOUND`. */
+  list (options: ListOptions): Promise<RunPage<Payload>>
+  /** The run with an id, in whatever state, also if it has ended and is kept; undefined if there is none. */
+  get (runId: string): Promise<QueuedRun<Payload> | undefined>
+  /**
+   * Resolves when a run has ended, in whatever process, also if that was before and the store keeps the run. The wait costs the engine no further requests.
+   *
+   * Rejects with `FST_BG_NOT_FOUND` if the store has no such run, or somebody removes it before its end; with `FST_BG_TIMEOUT` after `timeout`; with
+   * the reason of `signal`; with `FST_BG_CLOSING` when the application closes and the run cannot end here within the queue's `grace`; and with `FST_BG_INVALID_OPTION`.
+   */
+  finished (runId: string, options?: FinishedOptions): Promise<RunEnd>
+  /** Makes a failed run wait again. Its attempts go on counting: it makes those that its `retry` has left, and always at least one. Rejects with `FST_BG_NOT_FOUND`. */
   retry (runId: string): Promise<void>
   /** Makes all failed runs wait again. Resolves to their number. */
   retryFailed (): Promise<number>

@@ -1,11 +1,13 @@
 import type { FastifyInstance, FastifyTypeProvider } from 'fastify'
 import { isDate } from 'node:util/types'
-import { check, type Check, invalid, object, oneOf, text, whole, wrong } from '../check.ts'
+import { abortSignal, check, type Check, invalid, isObject, object, oneOf, plainOptions, show, text, whole, wrong } from '../check.ts'
+import { kinds, type queueKeys } from '../option-names.ts'
 import { retry, type RetryOptions, type RetryPolicy } from '../run/index.ts'
 import type { Keep, OpenOptions, RunOptions } from '../store/index.ts'
-import { checkLevel, handlerChecks, type HandlerOptions, otherKinds, queueKeys, type SharedHandlerOptions } from '../task/index.ts'
+import { checkLevel, handlerChecks, type HandlerOptions, type SharedHandlerOptions } from '../task/index.ts'
 import { duration, type Duration, positiveDuration } from '../time/index.ts'
-import type { EnqueueOptions } from './handle.ts'
+import type { EnqueueManyOptions, EnqueueOptions, FinishedOptions, Transaction } from './handle.ts'
+import { ownRetry, priority } from './run-checks.ts'
 
 /** How many ended runs the store keeps, and for how long. */
 export interface KeepPolicy {
@@ -43,9 +45,9 @@ export interface QueueOptions<Schema = unknown> extends HandlerOptions {
   maxPayload?: number | undefined
   /** How many ended runs the store keeps, so that you can list and retry them. */
   keep?: {
-    /** Runs that succeeded. Default: none; on BullMQ the last 100, for a day. */
+    /** Runs that succeeded. Default: the last 100, for an hour; on BullMQ, for a day. */
     succeeded?: KeepPolicy | undefined
-    /** Runs that failed for good. Default: the last 100; on BullMQ the last 1,000, for 14 days. */
+    /** Runs that failed for good. Default: the last 100, for a day; on BullMQ the last 1,000, for 14 days. */
     failed?: KeepPolicy | undefined
   } | undefined
   /** Belongs to a service: a queue has `retry`. */
@@ -104,7 +106,7 @@ const noKeep: Keep = { count: undefined, age: undefined }
 
 /** Checks the options of a queue. Throws `FST_BG_INVALID_OPTION`. */
 export function queueOptions (where: string, given: unknown, owner: FastifyInstance): CheckedQueueOptions {
-  const { schema, concurrency = 1, maxSize, onFull, rate, keep = {}, ...options } = check(where, given, queueChecks, { ...otherKinds, ...ofTasks })
+  const { schema, concurrency = 1, maxSize, onFull, rate, keep = {}, ...options } = check(where, given, queueChecks, { ...kinds, ...ofTasks })
   checkLevel(where, options.logLevel, owner)
   const { succeeded = noKeep, failed = noKeep } = keep
   return {
@@ -123,27 +125,74 @@ const date: Check<number> = value => {
   if (!isDate(value) || Number.isNaN(value.getTime())) throw wrong('a Date', value)
   return value.getTime()
 }
-/** `retry: 0` of a run: a policy too, so that the queue's own does not apply. */
-const never: RetryOptions = { limit: 0, delay: 0, factor: 1, maxDelay: 0, jitter: false }
-const ownRetry: Check<RetryOptions> = value => retry(value) ?? never
-const enqueueChecks = {
+const transaction: Check<Transaction> = value => {
+  const { executeSql, query } = Object(value) as Record<string, unknown>
+  if (typeof executeSql !== 'function' && typeof query !== 'function') throw wrong('a client of pg in a transaction, anything with query(text, values), or an adapter of pg-boss such as fromKnex(trx)', value)
+  return value as Transaction
+}
+const runChecks = {
   delay: duration,
   runAt: date,
-  // BullMQ's own limit.
-  priority: whole(0, 2 ** 21 - 1),
+  priority,
   key: text,
   keyUntil: oneOf('started', 'finished'),
   retry: ownRetry,
   reqId: text
-} satisfies Record<keyof EnqueueOptions, Check<unknown>>
+} satisfies Record<Exclude<keyof EnqueueOptions, 'tx'>, Check<unknown>>
+const enqueueChecks = { ...runChecks, tx: transaction } satisfies Record<keyof EnqueueOptions, Check<unknown>>
+const manyChecks = { tx: transaction } satisfies Record<keyof EnqueueManyOptions, Check<unknown>>
+
+const itemChecks = { payload: (payload: unknown) => payload, ...runChecks }
+const itemKeys = Object.keys(itemChecks)
+/** An option of the whole call. */
+const ofCall = { tx: 'the whole call: enqueueMany(items, { tx })' }
 
 const plain: RunOptions = { delay: 0, runAt: undefined, priority: 0, key: undefined, keyUntil: 'finished', retry: undefined, reqId: undefined }
+const withoutOptions = { options: plain, tx: undefined }
 
-/** Checks the options of `enqueue`. Throws `FST_BG_INVALID_OPTION`. */
-export function enqueueOptions (queue: string, given: unknown): RunOptions {
-  if (given === undefined) return plain
+/** Checks the options of `enqueue`. `transactional`: whether the store takes `tx`. Throws `FST_BG_INVALID_OPTION`. */
+export function enqueueOptions (queue: string, given: unknown, transactional: boolean): { options: RunOptions, tx: Transaction | undefined } {
+  if (given === undefined) return withoutOptions
   const where = `enqueue() of background queue "${queue}"`
-  const options = { ...plain, ...check(where, given, enqueueChecks) }
+  const { tx, ...options } = check(where, given, enqueueChecks, kinds)
+  refuseTransaction(where, tx, transactional)
+  return { options: runOptions(where, options), tx }
+}
+
+/** Checks the options of `enqueueMany`. Throws `FST_BG_INVALID_OPTION`. */
+export function manyOptions (queue: string, given: unknown, transactional: boolean): Transaction | undefined {
+  if (given === undefined) return undefined
+  const where = `enqueueMany() of background queue "${queue}"`
+  const { tx } = check(where, given, manyChecks, kinds)
+  refuseTransaction(where, tx, transactional)
+  return tx
+}
+
+function refuseTransaction (where: string, tx: Transaction | undefined, transactional: boolean): void {
+  if (tx !== undefined && !transactional) throw invalid(`${where}: option "tx" needs a store of pgBoss(), whose runs stand in the same database. Leave it out, or give the queue such a store.`)
+}
+
+/** The most runs of one `enqueueMany`. */
+const MANY = 10_000
+
+/** Checks what `enqueueMany` is given. Throws `FST_BG_INVALID_OPTION`. */
+export function manyItems (queue: string, given: unknown): unknown[] {
+  const where = `enqueueMany() of background queue "${queue}"`
+  if (!Array.isArray(given)) throw invalid(`${where} takes an array of objects, each with a payload; received ${show(given)}.`)
+  if (given.length > MANY) throw invalid(`${where} takes at most ${MANY} items at a time; received ${given.length}. Call it for each part of them.`)
+  return given
+}
+
+/** Checks an item of `enqueueMany`. Throws `FST_BG_INVALID_OPTION`. */
+export function manyItem (queue: string, index: number, given: unknown): { payload: unknown, options: RunOptions } {
+  const where = `enqueueMany() of background queue "${queue}": item ${index}`
+  if (!isObject(given)) throw invalid(`${where} must be an object with a payload; received ${show(given)}.`)
+  const { payload, ...options } = plainOptions(where, given, itemKeys) as { payload?: unknown }
+  return { payload, options: Object.keys(options).length === 0 ? plain : runOptions(where, check(where, options, itemChecks, { ...kinds, ...ofCall })) }
+}
+
+function runOptions (where: string, checked: Partial<RunOptions>): RunOptions {
+  const options = { ...plain, ...checked }
   if (options.delay > 0 && options.runAt !== undefined) throw invalid(`${where}: "delay" and "runAt" exclude each other. Pass one of them.`)
   if (options.keyUntil === 'started' && options.key === undefined) throw invalid(`${where}: "keyUntil" goes with "key"; received no key.`)
   return options
@@ -154,9 +203,16 @@ const listChecks = { state: oneOf('waiting', 'delayed', 'active', 'succeeded', '
 /** Checks the options of `list`. Throws `FST_BG_INVALID_OPTION`. */
 export function listOptions (queue: string, given: unknown): { state: typeof listChecks.state extends Check<infer S> ? S : never, limit: number, cursor: string | undefined } {
   const where = `list() of background queue "${queue}"`
-  const { state, limit = 100, cursor } = check(where, given ?? {}, listChecks)
+  const { state, limit = 100, cursor } = check(where, given ?? {}, listChecks, kinds)
   if (state === undefined) throw invalid(`${where}: pass the state of the runs to list: { state: 'failed' }. It takes waiting, delayed, active, succeeded, failed.`)
   return { state, limit, cursor }
+}
+
+const finishedChecks = { signal: abortSignal, timeout: duration } satisfies Record<keyof FinishedOptions, Check<unknown>>
+
+/** Checks the options of `finished`. Throws `FST_BG_INVALID_OPTION`. */
+export function finishedOptions (queue: string, given: unknown): { signal?: AbortSignal, timeout?: number } {
+  return check(`finished() of background queue "${queue}"`, given ?? {}, finishedChecks, kinds)
 }
 
 /** Checks the state that `clear` is given. Throws `FST_BG_INVALID_OPTION`. */

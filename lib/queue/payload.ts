@@ -1,9 +1,9 @@
 import buildAjv from '@fastify/ajv-compiler'
 import type { FastifyInstance, FastifySchemaCompiler } from 'fastify'
-import { isMap, isNativeError, isPromise as isPromiseObject, isRegExp, isSet, isWeakMap, isWeakSet } from 'node:util/types'
 import { invalid, show } from '../check.ts'
 import { errorCodes, messageOf, toError } from '../errors.ts'
 import { copyOf, type Stored } from '../store/index.ts'
+import { firstLine, jsonOf } from './json.ts'
 
 /** A compiled schema, by Fastify's own protocol. */
 interface Validate {
@@ -74,15 +74,13 @@ export class Payloads {
   }
 
   #json (payload: unknown): string {
-    let json: string | undefined
-    let lost: string | undefined
+    let json: string
     try {
-      json = JSON.stringify(payload)
-      lost = typeof payload === 'object' ? lostIn(payload, 'payload') : json === undefined ? show(payload) : undefined
+      json = jsonOf(payload, 'payload')
     } catch (error) {
-      throw this.#refused(`cannot be written as JSON: ${firstLine(messageOf(error))}. Pass plain data`, { cause: error })
+      const { message, cause } = error as Error
+      throw this.#refused(`${message}. Pass plain data`, cause === undefined ? undefined : { cause })
     }
-    if (json === undefined || lost !== undefined) throw this.#refused(`cannot be written as JSON: it would lose ${lost ?? 'all of it'}. Pass plain data`)
     // A character takes at most three bytes, so most payloads need no count.
     if (json.length * 3 > this.#maxBytes) {
       const bytes = Buffer.byteLength(json)
@@ -138,34 +136,6 @@ function serverOptions (owner: FastifyInstance): ServerOptions {
   return { ajv: { customOptions: {}, plugins: [] } }
 }
 
-/** Types that JSON turns into an empty object, such as a promise that nobody has awaited, or an error. */
-const opaque = { Map: isMap, Set: isSet, WeakMap: isWeakMap, WeakSet: isWeakSet, Promise: isPromiseObject, Error: isError, RegExp: isRegExp }
-
-/** The first value that JSON would silently leave out; undefined if there is none. A value with `toJSON` is fine. */
-function lostIn (value: object | null, path: string): string | undefined {
-  if (value === null || typeof (value as { toJSON?: unknown }).toJSON === 'function') return undefined
-  // Not instanceof: the object may come from another realm.
-  const [kind] = Object.entries(opaque).find(([, is]) => is(value)) ?? []
-  if (kind !== undefined) return `${path}, which is ${/^[AE]/.test(kind) ? 'an' : 'a'} ${kind}`
-  // Not Object.keys: it would allocate an array for each object of each payload.
-  for (const key in value) {
-    const one = (value as Record<string, unknown>)[key]
-    if ((typeof one !== 'object' && typeof one !== 'function' && typeof one !== 'symbol') || !Object.hasOwn(value, key)) continue
-    const lost = typeof one === 'object' ? lostIn(one, `${path}.${key}`) : `${path}.${key}, which is a ${typeof one}`
-    if (lost !== undefined) return lost
-  }
-  return undefined
-}
-
-/** An error of any realm, or an instance of a class that is not native, such as DOMException. */
-function isError (value: unknown): boolean {
-  return isNativeError(value) || value instanceof Error
-}
-
 function isPromise (value: unknown): value is Promise<unknown> {
   return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
-}
-
-function firstLine (text: string): string {
-  return text.split('\n', 1)[0] as string
 }

@@ -1,16 +1,20 @@
 import type { FastifyInstance } from 'fastify'
 import { invalid, show } from '../check.ts'
-import { errorCodes, type Reason } from '../errors.ts'
-import type { Condition } from '../health.ts'
+import { errorCodes, type Reason, toError } from '../errors.ts'
+import { type Condition, IN_A_ROW, LAST_RUNS } from '../health.ts'
 import { report } from '../log.ts'
-import { type Attempt, type Progress, type QueueHandler, type RunHandle, type RunResult, uuid } from '../run/index.ts'
-import { type ClaimedRun, type Counts, decode, type Enqueued, type ListedState, RELEASE, type RunOptions, type RunPage, type Settlement, type Store, type Stored, type StoreQueue, type StoreWorker } from '../store/index.ts'
-import { Task, type TaskHost } from '../task/index.ts'
+import { activeTrace, type Attempt, type Progress, type QueueHandler, type RunHandle, type RunResult, type TraceCarrier, uuid } from '../run/index.ts'
+import { calledBy } from '../readable.ts'
+import { type ClaimedRun, type Counts, decode, type Enqueued, type ListedState, type NewRun, type QueuedRun, RELEASE, type RunEnd, type RunOptions, type RunPage, type SchedulePage, type Settlement, type Store, type Stored, type StoreQueue, type StoreWorker } from '../store/index.ts'
+import { settingsOf, Task, type TaskHost } from '../task/index.ts'
 import { backoff, type Timer } from '../time/index.ts'
-import { type AttemptListener, ClaimedAttempt, isFinal } from './claimed-attempt.ts'
-import type { BackgroundQueue, EnqueueOptions, ListOptions } from './handle.ts'
-import { type CheckedQueueOptions, clearedState, enqueueOptions, listOptions } from './options.ts'
+import { type AttemptListener, ClaimedAttempt, isFinal, type LoggedRun } from './claimed-attempt.ts'
+import type { BackgroundQueue, EnqueueItem, EnqueueManyOptions, EnqueueOptions, FinishedOptions, ListOptions, Transaction } from './handle.ts'
+import { type CheckedQueueOptions, clearedState, enqueueOptions, finishedOptions, listOptions, manyItem, manyItems, manyOptions } from './options.ts'
 import { Payloads } from './payload.ts'
+import { type Scheduled, scheduleKey, type ScheduleOptions, scheduleOptions, type SchedulesOptions, schedulesOptions } from './schedule-options.ts'
+import { Values } from './values.ts'
+import { Waits } from './waits.ts'
 
 /**
  * A task that runs the payloads which the application enqueues.
@@ -22,6 +26,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   declare readonly options: CheckedQueueOptions
   readonly #handler: QueueHandler<never, FastifyInstance>
   readonly #payloads: Payloads
+  readonly #values: Values
+  readonly #waits: Waits
   readonly #store: StoreQueue
   /** Whether it takes runs: from `start` until somebody tells it to stop. */
   #working = false
@@ -29,20 +35,31 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   readonly #cancelled = new Set<string>()
   /** Armed while the application closes and the queue goes on within its grace. */
   #grace: Timer | undefined
+  /** Armed while the application closes and somebody waits for a run that is active here, on a durable store. */
+  #waiting: Timer | undefined
   /** Armed while the application closes, for a durable store. */
   #release: Timer | undefined
+  /** Whether it finishes waiting runs while the application closes. */
+  #goesOn = false
   #over = false
 
   constructor (name: string, owner: FastifyInstance, options: CheckedQueueOptions, handler: QueueHandler<never, FastifyInstance>, host: TaskHost, store: Store) {
     super(name, owner, options, host)
     this.#handler = handler
     this.#payloads = new Payloads(name, owner, options.schema, options.maxPayload)
+    this.#values = new Values((run, why) => { report.valueLeftOut(this.log, name, run, why) })
+    this.#waits = new Waits(name, host.clock)
     // For a queue that is declared late no onReady hook compiles the schema. Do it before opening the store: if it fails, nobody would close that.
     if (host.isBooted(owner)) this.prepare()
     this.#store = store.open({ name, clock: host.clock, log: owner.log, ...options.open }, this)
   }
 
   get kind (): 'queue' { return 'queue' }
+
+  override get settings (): Record<string, unknown> {
+    const { open, ...options } = this.options
+    return settingsOf({ ...options, ...open })
+  }
 
   /** Compiles the schema. Throws `FST_BG_INVALID_OPTION`. */
   override prepare (): void {
@@ -54,17 +71,64 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     try {
       return Promise.resolve(this.#enqueue(payload, given))
     } catch (error) {
-      return rejected(error)
+      return rejected(calledBy(error, this.enqueue))
     }
+  }
+
+  async enqueueMany (given: readonly EnqueueItem[], options?: EnqueueManyOptions): Promise<Enqueued[]> {
+    this.#refuseOver()
+    const items = manyItems(this.name, given)
+    const trace = activeTrace()
+    const tx = manyOptions(this.name, options, this.#store.transactional === true)
+    // All at once: the caller may change its payloads while a validator is asked.
+    const runs = items.map((item, index) => withIndex(index, () => this.#itemRun(item, index, trace)))
+    if (this.options.schema !== undefined) await this.#validateAll(runs)
+    this.#refuseOver()
+    return await this.#store.enqueueMany(runs, tx)
+  }
+
+  async schedule (key: string, given: ScheduleOptions): Promise<Scheduled> {
+    this.#refuseOver()
+    scheduleKey('schedule', this.name, key)
+    const { payload, ...options } = scheduleOptions(this.name, key, given, this.#store.durable, this.host.clock.wall())
+    const stored = this.#payloads.encode(payload)
+    if (this.options.schema !== undefined) await this.#payloads.validate(decode(stored))
+    return { nextRunAt: await this.#store.schedules.set(key, { ...options, payload: stored }) }
+  }
+
+  async unschedule (key: string): Promise<boolean> {
+    return await this.#store.schedules.delete(scheduleKey('unschedule', this.name, key))
+  }
+
+  async schedules (given?: SchedulesOptions): Promise<SchedulePage> {
+    const { limit, cursor, prefix } = schedulesOptions(this.name, given)
+    return await this.#store.schedules.list(prefix, cursor, limit)
   }
 
   async counts (): Promise<Counts> {
     return await this.#store.counts()
   }
 
+  async waitingSince (): Promise<Date | undefined> {
+    const since = await this.#store.waitingSince()
+    return since === undefined ? undefined : new Date(since)
+  }
+
   async list (given: ListOptions): Promise<RunPage> {
     const { state, limit, cursor } = listOptions(this.name, given)
     return await this.#store.list(state, cursor, limit)
+  }
+
+  async get (runId: string): Promise<QueuedRun | undefined> {
+    return typeof runId === 'string' ? await this.#store.get(runId) : undefined
+  }
+
+  async finished (runId: string, given?: FinishedOptions): Promise<RunEnd> {
+    const options = finishedOptions(this.name, given)
+    if (typeof runId !== 'string') throw this.#waits.notFound(runId)
+    this.refuseRemoved('waited for')
+    if (this.#over || (this.host.closing && !this.#canEnd(runId))) throw this.#closed
+    return await this.#waits.add(this.#store, runId, options)
   }
 
   async retry (runId: string): Promise<void> {
@@ -84,15 +148,17 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   override async remove (runId?: string): Promise<void> {
     if (arguments.length === 0) return await super.remove()
     const id = String(runId)
-    const cancelled = await this.#cancel(id)
-    const removed = await this.#store.remove(id)
-    this.#found(runId, 'known', cancelled || removed)
+    let found = await this.#store.remove(id)
+    if (found === 'waiting') this.runs.countCancelled(1)
+    // One that is active is cancelled first; where its handler ends all the same, the store keeps it.
+    if (found === undefined && await this.#cancel(id)) found = await this.#store.remove(id) ?? 'ended'
+    this.#found(runId, 'known', found !== undefined)
   }
 
   async clear (state: Exclude<ListedState, 'active'>): Promise<number> {
     const checked = clearedState(this.name, state)
     const count = await this.#store.clear(checked)
-    if (checked === 'waiting' || checked === 'delayed') this.runs.cancelled += count
+    if (checked === 'waiting' || checked === 'delayed') this.runs.countCancelled(count)
     return count
   }
 
@@ -132,6 +198,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     const closes = this.host.phase === 'closing'
     const goesOn = closes && this.#working && grace > 0 && !this.#store.durable
     this.#working = false
+    this.#goesOn = goesOn
+    if (closes) this.#endWaits(grace)
     if (goesOn) this.#grace ??= this.host.clock.after(grace, () => { this.#halt(reason) })
     else this.#store.halt()
     if (closes) this.#leave(this.#store.shutDown())
@@ -147,7 +215,12 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     if (!this.active && this.state === 'stopping') this.enter('stopped')
   }
 
+  /** Whether its runs outlive the process, and other processes may share them. */
+  get durable (): boolean { return this.#store.durable }
+
   override get isDown (): boolean { return !this.active }
+
+  override get waitingRuns (): number { return this.#goesOn ? this.#store.backlog ?? 0 : 0 }
 
   override get isOver (): boolean { return this.#over }
 
@@ -194,6 +267,10 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     this.#store.progress(id, value)
   }
 
+  encodeValue (run: LoggedRun, value: unknown): string | undefined {
+    return this.#values.encode(run, value)
+  }
+
   isCancelled (id: string): boolean {
     return this.#cancelled.has(id)
   }
@@ -213,6 +290,13 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   protected override * conditions (): Iterable<Condition> {
     yield this.#store.condition
     yield * super.conditions()
+  }
+
+  /** One failed run says little of a queue: its payload may be bad. */
+  protected override get failures (): string | undefined {
+    const ended = this.history.filter(({ outcome }) => outcome !== 'cancelled').slice(0, LAST_RUNS)
+    const failed = ended.filter(({ outcome }) => outcome === 'failed').length
+    return failed >= IN_A_ROW && failed > ended.length / 2 ? `${failed} of the last ${ended.length} runs failed` : undefined
   }
 
   /** A life need not wait for runs that a stop has interrupted. */
@@ -242,26 +326,45 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   async #cancel (runId: string): Promise<boolean> {
     const found = await this.#store.cancel(runId)
     // The process that runs an active run counts it.
-    if (found === 'waiting') this.runs.cancelled++
+    if (found === 'waiting') this.runs.countCancelled(1)
     return found !== undefined
   }
 
   #enqueue (payload: unknown, given: EnqueueOptions | undefined): Promise<Enqueued> | Enqueued {
+    this.#refuseOver()
+    const { options: asked, tx } = enqueueOptions(this.name, given, this.#store.transactional === true)
+    const options = traced(asked, activeTrace())
+    const stored = this.#payloads.encode(payload)
+    return this.options.schema === undefined ? this.#add(stored, options, tx) : this.#addChecked(stored, options, tx)
+  }
+
+  #itemRun (item: unknown, index: number, trace: TraceCarrier | undefined): NewRun {
+    const { payload, options } = manyItem(this.name, index, item)
+    return { id: uuid(), payload: this.#payloads.encode(payload), options: traced(options, trace) }
+  }
+
+  async #validateAll (runs: NewRun[]): Promise<void> {
+    const asked: Array<Promise<unknown>> = []
+    for (const [index, { payload }] of runs.entries()) {
+      const checked = withIndex(index, () => this.#payloads.validate(decode(payload)))
+      if (checked instanceof Promise) asked.push(checked.catch(error => { throw Object.assign(toError(error), { index }) }))
+    }
+    await Promise.all(asked)
+  }
+
+  #refuseOver (): void {
     this.refuseRemoved('given a payload')
     if (this.#over) throw new errorCodes.FST_BG_CLOSING(`Background queue "${this.name}" accepts no more payloads`)
-    const options = enqueueOptions(this.name, given)
-    const stored = this.#payloads.encode(payload)
-    return this.options.schema === undefined ? this.#add(stored, options) : this.#addChecked(stored, options)
   }
 
-  #addChecked (stored: Stored, options: RunOptions): Promise<Enqueued> | Enqueued {
+  #addChecked (stored: Stored, options: RunOptions, tx: Transaction | undefined): Promise<Enqueued> | Enqueued {
     // Validate a copy, as a validator may change it.
     const checked = this.#payloads.validate(decode(stored))
-    return checked instanceof Promise ? checked.then(() => this.#add(stored, options)) : this.#add(stored, options)
+    return checked instanceof Promise ? checked.then(() => this.#add(stored, options, tx)) : this.#add(stored, options, tx)
   }
 
-  #add (stored: Stored, options: RunOptions): Promise<Enqueued> | Enqueued {
-    return this.#store.enqueue({ id: uuid(), payload: stored, options })
+  #add (stored: Stored, options: RunOptions, tx: Transaction | undefined): Promise<Enqueued> | Enqueued {
+    return this.#store.enqueue({ id: uuid(), payload: stored, options }, tx)
   }
 
   #attempt (run: ClaimedRun, payload: unknown, settle: (settlement: Settlement) => void, handler = this.#handler, retried = true): void {
@@ -280,6 +383,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
 
   /** Takes no more runs, and aborts the active ones. */
   #halt (reason: Reason): void {
+    this.#waits.end(this.#closed)
     this.#store.halt()
     this.runs.cancel(reason, 0)
   }
@@ -289,18 +393,46 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     if (this.#over) return
     this.#over = true
     this.#grace?.cancel()
+    this.#waiting?.cancel()
+    this.#waits.end(this.removed && !this.host.closing ? this.#waits.notFound('of a queue that was removed') : this.#closed)
     this.#release?.cancel()
-    this.#leave(this.#store.close() + (this.#store.durable ? 0 : this.runs.size))
+    this.#leave(this.#store.close(), this.#store.durable ? 0 : this.runs.size)
   }
 
-  #leave (count: number): void {
-    if (count === 0) return
-    this.runs.cancelled += count
-    report.left(this.log, this.name, count)
+  /** The application closes: ends the waits for runs that cannot end here, so that no request which waits holds up the close. The others have the grace. */
+  #endWaits (grace: number): void {
+    if (this.#waits.size === 0) return
+    this.#waits.end(this.#closed, id => grace <= 0 || !this.#canEnd(id))
+    if (!this.#goesOn && this.#waits.size > 0) this.#waiting ??= this.host.clock.after(grace, () => { this.#waits.end(this.#closed) })
+  }
+
+  #canEnd (id: string): boolean { return this.#goesOn || this.runs.has(id) }
+
+  get #closed (): Error { return new errorCodes.FST_BG_CLOSING(`The run of background queue "${this.name}" has not ended here`) }
+
+  #leave (waiting: number, active = 0): void {
+    if (waiting + active === 0) return
+    this.runs.countCancelled(waiting)
+    this.runs.cancelled += active
+    report.left(this.log, this.name, waiting + active)
   }
 
   #found (runId: unknown, what: string, found: boolean): void {
     if (!found) throw new errorCodes.FST_BG_NOT_FOUND(`Background queue "${this.name}" has no run ${show(runId)} that is ${what}.`)
+  }
+}
+
+/** The options with the trace context in which the run is enqueued, if there is one. */
+function traced (options: RunOptions, trace: TraceCarrier | undefined): RunOptions {
+  return trace === undefined ? options : { ...options, trace }
+}
+
+/** What `work` returns; the error that it throws has the index of the item. */
+function withIndex<T> (index: number, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw Object.assign(toError(error), { index })
   }
 }
 

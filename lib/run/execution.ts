@@ -1,6 +1,7 @@
 import { errorCodes, isGiveUp, type Reason } from '../errors.ts'
-import { backoff, defer, formatDuration, now, type Timer } from '../time/index.ts'
+import { backoff, BLOCKED, defer, formatDuration, now, type Timer } from '../time/index.ts'
 import { Attempt } from './attempt.ts'
+import { Result } from './past/history.ts'
 import type { TaskContext } from './host.ts'
 import type { LinkedItem } from './linked-list.ts'
 import type { RetryOptions } from './retry.ts'
@@ -127,6 +128,10 @@ export class Execution implements LinkedItem {
   #tried (result: RunResult, tries: number): void {
     this.#limit?.cancel()
     this.#stuck = false
+    // The run was aborted after its timeout had passed: a rejection now is a cancellation, not a failure.
+    if (result.outcome === 'failed' && this.#reason !== undefined && this.#reason.code !== 'FST_BG_TIMEOUT') result.outcome = 'cancelled'
+    if (result.outcome === 'failed') this.#context.host.observer?.attemptFailed(this.#context)
+    if (result.duration >= BLOCKED) this.#context.host.blocks.longAttemptEnded(this.#context, this.#attempt)
     if (this.#isRetried(result, tries)) {
       void this.#backOff(result, tries).then(() => { this.#try(tries + 1) })
     } else {
@@ -136,8 +141,6 @@ export class Execution implements LinkedItem {
   }
 
   #end (result: RunResult): void {
-    // The run was aborted after its timeout had passed: a rejection now is a cancellation, not a failure.
-    if (result.outcome === 'failed' && this.#reason !== undefined && this.#reason.code !== 'FST_BG_TIMEOUT') result.outcome = 'cancelled'
     this.#listener?.ended(this, result)
     this.#result = result
     this.#ended?.resolve(result)
@@ -202,6 +205,6 @@ export class Execution implements LinkedItem {
   }
 
   #cancelledResult (duration: number): RunResult {
-    return { ...skipped, outcome: 'cancelled', error: this.#reason, duration }
+    return new Result('cancelled', undefined, this.#reason, duration)
   }
 }

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { RetryOptions } from './retry.ts'
 import type { Progress, QueueHandler } from './run.ts'
+import type { TraceCarrier } from './trace/index.ts'
 
 /** What a run is made of: its handler, its data and its limits. Execution adds who hears of it. */
 export interface RunSpec {
@@ -15,12 +16,18 @@ export interface RunSpec {
   readonly payload?: unknown
   readonly dueAt?: Date | undefined
   readonly missed?: number | undefined
+  /** Key of the schedule whose tick enqueued it. */
+  readonly schedule?: string | undefined
+  /** When it was enqueued, in milliseconds since the epoch. */
+  readonly enqueuedAt?: number | undefined
   /** Parent of the run's logger. Default: the owner's logger. */
   readonly parent?: FastifyBaseLogger | undefined
   /** Id of the request that asked for the run, bound in its log. */
   readonly reqId?: string | undefined
   /** The key that it was enqueued with. */
   readonly key?: string | undefined
+  /** The trace context in which it was enqueued. */
+  readonly trace?: TraceCarrier | undefined
   /** When the run began, in milliseconds since the epoch, where the caller has read the clock already: a read costs more than most steps of a short run. */
   readonly startedAt?: number | undefined
   /** Limit of one attempt, in milliseconds. */

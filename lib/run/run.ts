@@ -30,10 +30,14 @@ export interface Run<Payload = unknown, Server = AnyInstance> {
   readonly server: Server
   /** The payload of a queue's run; `undefined` for a task. */
   readonly payload: Payload
+  /** Key of the schedule (`queue.schedule`) whose tick enqueued the run; `undefined` for every other run. */
+  readonly schedule: string | undefined
   /** When the run was due, without jitter; for an `immediate` or triggered run, when it was requested. `undefined` for a task without a schedule. */
   readonly dueAt: Date | undefined
   /** How many earlier missed ticks this run stands for (`misfire`), up to 1,000. */
   readonly missed: number
+  /** When a queue's run was enqueued; `undefined` for a task. */
+  readonly enqueuedAt: Date | undefined
   /**
    * Reports the progress of the run: a fraction from 0 to 1, or an object of your own that JSON can carry. The run keeps the last one.
    *
@@ -44,6 +48,26 @@ export interface Run<Payload = unknown, Server = AnyInstance> {
 
 /** Progress of a run: a fraction from 0 to 1, or an object of your own. */
 export type Progress = number | object
+
+/** A run that has not ended. */
+export interface ActiveRun {
+  /** The run's id. */
+  id: string
+  /** Name of its task; of a background run, its own name. */
+  task: string
+  /** Number of the active attempt, or of the last one while the run waits for the next; from 1. */
+  attempt: number
+  /** When its first attempt began to wait or to run; of a queue's run, when this attempt began. */
+  startedAt: Date
+  /** When it was due; undefined for a task without a schedule. */
+  dueAt: Date | undefined
+  /** The `key` that it was enqueued with. */
+  key: string | undefined
+  /** Id of the request that asked for it. */
+  reqId: string | undefined
+  /** The last progress that the handler has reported. */
+  progress: Progress | undefined
+}
 
 /** How a run ended. `skipped`: it never began, because another run was active (`overlap`), or `exclude` left it out. */
 export type RunOutcome = 'succeeded' | 'failed' | 'cancelled' | 'skipped'
@@ -66,10 +90,21 @@ export interface RunHandle {
   readonly id: string
   /** Resolves when the run has ended, in whatever way; never rejects. */
   readonly finished: Promise<RunResult>
+  /** What `JSON.stringify` writes of the handle. */
+  toJSON (): { id: string }
 }
 
 /** Handler of a task: an async function that takes a run, with the owning Fastify instance as `this`. */
 export type TaskHandler<Server = AnyInstance> = (this: Server, run: Run<undefined, Server>) => unknown
+
+/** A run of a timed task, which always has a due time. */
+export interface TimedRun<Server = AnyInstance> extends Run<undefined, Server> {
+  /** When the run was due, without jitter; for an `immediate` or triggered run, when it was requested. */
+  readonly dueAt: Date
+}
+
+/** Handler of a timed task, with the owning Fastify instance as `this`. */
+export type TimedHandler<Server = AnyInstance> = (this: Server, run: TimedRun<Server>) => unknown
 
 /** Handler of a queue: an async function that takes a run with its payload, with the owning Fastify instance as `this`. */
 export type QueueHandler<Payload, Server = AnyInstance> = (this: Server, run: Run<Payload, Server>) => unknown

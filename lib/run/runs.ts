@@ -1,10 +1,11 @@
 import { errorCodes, type Reason } from '../errors.ts'
 import type { Timer } from '../time/index.ts'
+import type { Attempt } from './attempt.ts'
 import { type EndListener, Execution, type ExecutionSpec } from './execution.ts'
-import { History, type RunRecord } from './history.ts'
+import { History, type RunRecord } from './past/history.ts'
 import type { TaskContext } from './host.ts'
 import { LinkedList } from './linked-list.ts'
-import type { RunResult } from './run.ts'
+import type { ActiveRun, RunResult } from './run.ts'
 
 /** The runs of one task: the active ones, the number of each outcome, and the history. */
 export class Runs implements EndListener {
@@ -47,12 +48,13 @@ export class Runs implements EndListener {
 
   /** Starts a run. */
   start (spec: ExecutionSpec): Execution {
-    const { deadline } = this.#context.host
+    const { deadline, blocks } = this.#context.host
     const execution = new Execution(this.#context, spec)
     if (spec.last === true && deadline.passed) execution.abort(new errorCodes.FST_BG_SHUTDOWN())
     // The run is active before it begins: in its first line the handler may trigger another run, or stop the task.
     this.#active ??= new LinkedList()
     this.#active.add(execution)
+    blocks.begin()
     execution.execute(this)
     return execution
   }
@@ -60,17 +62,27 @@ export class Runs implements EndListener {
   ended (execution: Execution, result: RunResult): void {
     const { spec, attempt, startedAt } = execution
     this.#active?.remove(execution)
+    this.#context.host.blocks.end()
     if (this.size === 0) this.#clearGrace()
-    if (spec.isFinal === undefined || spec.isFinal(result)) this.record(attempt.id, result, startedAt, spec.dueAt)
+    if (spec.isFinal === undefined || spec.isFinal(result)) this.record(attempt.id, result, startedAt, spec.dueAt, attempt.begun ? attempt.number : attempt.number - 1, attempt.task)
     spec.settled(attempt, result)
     this.#context.runEnded()
   }
 
   /** Counts a run that has ended, and adds it to the history. */
-  record (id: string, { outcome, duration, error }: RunResult, startedAt: number, dueAt: Date | undefined): void {
+  record (id: string, { outcome, duration, error }: RunResult, startedAt: number, dueAt: Date | undefined, attempts = 0, task = this.#context.name): void {
     this[outcome]++
+    this.#context.host.observer?.runsEnded(this.#context, outcome, duration, 1)
     this.#history ??= new History()
-    this.#history.add({ id, outcome, dueAt: dueAt?.getTime(), startedAt, duration, error })
+    this.#history.add({ id, outcome, dueAt: dueAt?.getTime(), startedAt, duration, attempts, error })
+    this.#context.host.activity.ended(outcome, startedAt + duration)
+    if (outcome === 'failed') this.#context.host.activity.failed(task, id, startedAt + duration, error)
+  }
+
+  /** Counts runs that were cancelled before they began, and that the history does not have. */
+  countCancelled (count: number): void {
+    this.cancelled += count
+    if (count > 0) this.#context.host.observer?.runsEnded(this.#context, 'cancelled', 0, count)
   }
 
   /** Whether a run with that id is active. */
@@ -104,6 +116,17 @@ export class Runs implements EndListener {
   expire (reason: Reason): void {
     this.#abort(reason, true)
   }
+
+  /** The active runs, as they are shown. */
+  get active (): ActiveRun[] {
+    return [...this.#active ?? []].map(({ spec, attempt, startedAt }) => {
+      const { id, task, number, key, reqId, progress } = attempt
+      return { id, task, attempt: number, startedAt: new Date(startedAt), dueAt: spec.dueAt, key, reqId, progress }
+    })
+  }
+
+  /** The attempts that are active. */
+  get attempts (): Attempt[] { return [...this.#active ?? []].map(({ attempt }) => attempt) }
 
   /** Resolves when the runs that are active now have ended. */
   async idle (): Promise<void> {

@@ -1,9 +1,10 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Condition } from '../health.ts'
-import type { Progress, RetryOptions } from '../run/index.ts'
+import type { Progress, RetryOptions, TraceCarrier } from '../run/index.ts'
 import type { Clock } from '../time/index.ts'
 import type { Stored } from './codec.ts'
-import type { Counts, Enqueued, ListedState, RunPage } from './queued-run.ts'
+import type { Counts, Enqueued, ListedState, QueuedRun, RunEnd, RunPage } from './queued-run.ts'
+import type { ScheduleDefinition, SchedulePage } from './schedules/index.ts'
 import type { StoredError } from './stored-error.ts'
 
 /** After this part of `shutdownTimeout` the queue gives its active runs back to a durable store. */
@@ -11,7 +12,7 @@ export const RELEASE: number = 7 / 8
 
 /**
  * A place where the runs of queues wait: in memory, or in an engine behind an adapter. This file is the contract between a queue and its
- * store. `test/store/conformance.ts` is the other half of it: every store must pass that suite.
+ * store. `lib/store-tests/` is the other half of it: every store must pass that suite.
  *
  * The queue checks payloads, runs the handler with a timeout, decides whether and when to retry a failed attempt, logs, and counts. The store
  * keeps runs in order, hands each to one worker at a time, and moves it when the queue says how the attempt ended. Neither keeps what the
@@ -105,6 +106,20 @@ export interface RunOptions {
   retry: RetryOptions | undefined
   /** Id of the request that enqueued the run. The store returns it when it hands the run to a worker, and lists it. */
   reqId: string | undefined
+  /** The tick that enqueues it. The store returns it when it hands the run to a worker, and lists it. */
+  tick?: Tick | undefined
+  /** The trace context in which the run was enqueued: a few short texts by name. The store returns it when it hands the run to a worker. */
+  trace?: TraceCarrier | undefined
+}
+
+/** The tick of a schedule that has enqueued a run. */
+export interface Tick {
+  /** When it was due, without jitter, in milliseconds since the epoch. */
+  dueAt: number
+  /** How many earlier missed ticks the run stands for. */
+  missed: number
+  /** Key of the schedule. */
+  schedule: string
 }
 
 /** A run that the store hands to a worker, for one attempt. */
@@ -121,6 +136,12 @@ export interface ClaimedRun {
   reqId: string | undefined
   /** The `key` it was enqueued with. */
   key: string | undefined
+  /** The tick that enqueued it, if one has. */
+  tick?: Tick | undefined
+  /** The trace context in which it was enqueued, if there was one. What other programs may have written goes through `readTrace`. */
+  trace?: TraceCarrier | undefined
+  /** When it was enqueued, in milliseconds since the epoch. */
+  enqueuedAt?: number | undefined
   /** When the attempt began, in milliseconds since the epoch, if the store has read the clock. */
   startedAt?: number | undefined
   /** Set if the stored run cannot be read: the attempt fails before the handler. */
@@ -138,7 +159,7 @@ export interface Damage {
 /**
  * How an attempt ended, which decides what the store does with the run.
  *
- * - `succeeded`: keeps it as `keep` says.
+ * - `succeeded`: keeps it as `keep` says, with its value.
  * - `failed`: delays it by `retryIn` milliseconds for another attempt; without `retryIn`, keeps it as `keep` says.
  * - `cancelled`: removes it.
  * - `interrupted`: puts it back to the front of its priority, with the same attempt number.
@@ -146,7 +167,13 @@ export interface Damage {
 export type Settlement =
   | {
     /** How the attempt ended. */
-    outcome: 'succeeded' | 'cancelled' | 'interrupted'
+    outcome: 'cancelled' | 'interrupted'
+  }
+  | {
+    /** How the attempt ended. */
+    outcome: 'succeeded'
+    /** What the handler returned, as JSON; without it, nothing. A function, as a store that does not keep the run need not write it as JSON. */
+    value?: (() => string | undefined) | undefined
   }
   | {
     /** How the attempt ended. */
@@ -157,6 +184,16 @@ export type Settlement =
     retryIn: number | undefined
   }
 
+/** Waits for the end of a run. The store calls one of its methods, once. */
+export interface EndListener {
+  /** The run has ended. */
+  ended (end: RunEnd): void
+  /** The store has no such run, or somebody has removed it before its end. */
+  gone (): void
+  /** The store could not look for the run. */
+  failed (error: Error): void
+}
+
 /** Named numbers that all processes of a queue share. */
 export interface Shared {
   /** The number with that name; undefined if there is none. */
@@ -165,19 +202,53 @@ export interface Shared {
   raise (name: string, value: number): Promise<void>
 }
 
+/**
+ * Schedules of a queue, each with a key: data that the application changes at run time. While the queue hands over runs (from `work` to `halt`), each tick enqueues
+ * the payload; `lib/store/schedules` has the form of a definition, and `passedTicks` of `lib/time` says which ticks fire and when the next one is due.
+ *
+ * On a store that processes share they run the schedules together: every tick is enqueued exactly once, whichever process dies when. A change that one
+ * process makes holds in all within 2 s. However many there are, they cost a process no memory, and at most one request a second while none is due.
+ */
+export interface ScheduleStore {
+  /** Adds or replaces a schedule; an equal one changes nothing. Resolves to when its next tick is due. */
+  set (key: string, definition: ScheduleDefinition): Promise<Date | undefined>
+  /** Removes a schedule. Resolves to whether there was one. */
+  delete (key: string): Promise<boolean>
+  /** A page of the schedules whose key begins with `prefix`, in the order of the bytes of their keys. Rejects with `FST_BG_INVALID_OPTION` for a cursor that is none of it. */
+  list (prefix: string, cursor: string | undefined, limit: number): Promise<SchedulePage>
+}
+
 /** A queue in its store. Methods that take an id resolve to whether there was such a run. */
 export interface StoreQueue {
   /** Whether runs outlive the process. A durable queue hands over no run once the application closes; another one finishes waiting runs within `grace`. */
   readonly durable: boolean
   /** The numbers that cluster tasks need; undefined if processes share nothing. Such a store also ignores a new run whose id it knows. */
   readonly shared: Shared | undefined
+  /** The schedules of the queue. */
+  readonly schedules: ScheduleStore
   /** Whether the queue is paused in all processes. */
   readonly paused: boolean
-  /** Whether the store is reachable, and how full the queue is. */
+  /** Whether the store answers now. */
+  readonly reachable: boolean
+  /** Health of the queue in its store: whether that is reachable, how full the queue is, and whatever else its operator has to know. */
   readonly condition: Condition
 
-  /** Adds a run. Rejects with `FST_BG_QUEUE_FULL`, or with `FST_BG_CLOSING` if the store could only lose the run. */
-  enqueue (run: NewRun): Promise<Enqueued> | Enqueued
+  /** How many runs wait here that the queue begins before it ends, while the application closes; a durable queue has none. */
+  readonly backlog?: number
+
+  /** Whether runs can be enqueued in a transaction of the application's. */
+  readonly transactional?: boolean
+
+  /**
+   * Adds a run. Rejects with `FST_BG_QUEUE_FULL`, or with `FST_BG_CLOSING` if the store could only lose the run. `tx`, which only a transactional store is given, is the transaction to do
+   * it in: rolled back, nothing was added.
+   */
+  enqueue (run: NewRun, tx?: unknown): Promise<Enqueued> | Enqueued
+  /**
+   * Adds runs in the given order, all of them or none, and resolves to what became of each. A run whose key an earlier one of them has is a duplicate
+   * like any. Rejects as `enqueue` does, with `FST_BG_QUEUE_FULL` if there is no room for all.
+   */
+  enqueueMany (runs: NewRun[], tx?: unknown): Promise<Enqueued[]> | Enqueued[]
   /** Begins to hand runs to the worker. */
   work (): void
   /** Hands over no more runs until `work`. Active runs go on. */
@@ -190,11 +261,18 @@ export interface StoreQueue {
   /** The number of runs in each state. */
   counts (): Promise<Counts>
   /**
+   * Since when the run waits that has waited longest, in milliseconds since the epoch; undefined if none waits. A delayed run waits from its time on. Metrics ask for it every
+   * few seconds: an engine may look at the runs that would run first and last alone.
+   */
+  waitingSince (): Promise<number | undefined>
+  /**
    * A page of the runs in a state: waiting runs in the order in which they will run, ended ones the newest first. A cursor is a position, not an
    * offset: a run that is in the state from the first page to the last is on one of them, once, whatever comes and goes meanwhile. Rejects with
    * `FST_BG_INVALID_OPTION` for a cursor that is none of this state.
    */
   list (state: ListedState, cursor: string | undefined, limit: number): Promise<RunPage>
+  /** The run with an id, in whatever state, as `list` shows it; undefined if the store has none. */
+  get (id: string): Promise<QueuedRun | undefined>
   /** Makes a failed run wait again, with the next attempt number. */
   retry (id: string): Promise<boolean>
   /** Makes all failed runs wait again, except those whose key another run has. Resolves to their number. */
@@ -204,8 +282,17 @@ export interface StoreQueue {
    * found the run: the process that runs an active one counts it. Undefined if the run has ended, or does not exist.
    */
   cancel (id: string): Promise<'waiting' | 'active' | undefined>
-  /** Removes a run that has ended. The queue cancels one that has not before it calls this. */
-  remove (id: string): Promise<boolean>
+  /**
+   * Removes a run that waits, is delayed or has ended; who waits for its end hears that it is gone. Resolves to what it was; undefined if it is active, or
+   * does not exist.
+   */
+  remove (id: string): Promise<'waiting' | 'ended' | undefined>
+  /**
+   * Tells `listener` how the run ends, or has ended, in whatever process, whatever happens to that and to the engine meanwhile. A thousand listeners
+   * must not make as many requests again and again. It looks at the run only once it listens, so that no end falls between the two. A run that
+   * the close of this application drops has no end: the listener fails with `FST_BG_CLOSING`. Returns a function that ends the wait.
+   */
+  onEnd (id: string, listener: EndListener): () => void
   /** Removes all runs in a state. Resolves to their number. */
   clear (state: Exclude<ListedState, 'active'>): Promise<number>
   /** Keeps the progress of an active run. */

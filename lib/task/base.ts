@@ -1,7 +1,8 @@
 import assert from 'node:assert'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { type Condition, worst } from '../health.ts'
-import { type RunHandle, type RunRecord, type RunResult, Runs, skipped, type TaskContext, uuid } from '../run/index.ts'
+import { seconds } from '../log.ts'
+import { type ActiveRun, type Attempt, Handle, type RunHandle, type RunRecord, type RunResult, Runs, skipped, type TaskContext, uuid } from '../run/index.ts'
 import type { TaskKind, TaskStats } from './handle.ts'
 import type { TaskHost } from './host.ts'
 import type { SharedOptions } from './options.ts'
@@ -36,8 +37,19 @@ export abstract class TaskBase implements TaskContext {
 
   get lastRun (): RunRecord | undefined { return this.#runs?.newest }
 
+  get activeRuns (): ActiveRun[] { return this.#runs?.active ?? [] }
+
   /** Whether a run has not ended. */
   get active (): boolean { return this.#runs !== undefined && this.#runs.size > 0 }
+
+  /** Whether the task has run, or does. */
+  get hasRun (): boolean { return this.active || this.state !== 'idle' || this.lastRun !== undefined }
+
+  /** The active attempts. */
+  get attempts (): Attempt[] { return this.#runs?.attempts ?? [] }
+
+  /** By how many milliseconds the tick that waits behind a run is late; undefined if none waits. */
+  get overdue (): number | undefined { return undefined }
 
   /** The owner's logger, at the task's own level. */
   get log (): FastifyBaseLogger {
@@ -65,8 +77,16 @@ export abstract class TaskBase implements TaskContext {
     if (this.state === 'failed') yield { status: 'failing', reason: 'failed for good' }
     const stuck = this.#runs?.stuck
     if (stuck !== undefined) yield { status: 'failing', reason: `run ${stuck.attempt.id} goes on past its timeout` }
+    const blocked = this.host.blocks.blockOf(this)
+    if (blocked !== undefined) yield { status: 'degraded', reason: `the event loop was blocked for ${seconds(blocked)} s while it ran: a worker() computes in a thread` }
     if (this.state === 'backoff') yield { status: 'degraded', reason: 'failed, and waits for the next attempt' }
-    if (this.lastRun?.outcome === 'failed') yield { status: 'degraded', reason: 'the last run failed' }
+    const { failures } = this
+    if (failures !== undefined) yield { status: 'degraded', reason: failures }
+  }
+
+  /** Why the ended runs of the task are a cause for worry; undefined if they are not. */
+  protected get failures (): string | undefined {
+    return this.lastRun?.outcome === 'failed' ? 'the last run failed' : undefined
   }
 
   protected get runs (): Runs {
@@ -84,13 +104,13 @@ export abstract class TaskBase implements TaskContext {
   /** A handle of the run that `ask` asks for. */
   protected handle (ask: (id: string, settle: (result: RunResult) => void) => void): RunHandle {
     const id = uuid()
-    return { id, finished: new Promise(resolve => { ask(id, resolve) }) }
+    return new Handle(id, new Promise(resolve => { ask(id, resolve) }))
   }
 
   /** A handle of a run that is skipped. */
   protected skip (): RunHandle {
     const id = uuid()
     this.runs.record(id, skipped, this.host.clock.wall(), undefined)
-    return { id, finished: Promise.resolve({ ...skipped }) }
+    return new Handle(id, Promise.resolve({ ...skipped }))
   }
 }

@@ -1,4 +1,6 @@
-import type { RunHandle, RunOutcome, RunRecord } from '../run/index.ts'
+import type { Condition } from '../health.ts'
+import type { ActiveRun, RunHandle, RunOutcome, RunRecord } from '../run/index.ts'
+import type { StoredError } from '../store/index.ts'
 import type { TaskState } from './states.ts'
 
 /** Kind of a task: a `service` is one run from ready to close, a `hosted` service has a `start` and a `stop`, a `timed` task runs on a schedule, a `queue` runs the payloads that you enqueue. */
@@ -6,6 +8,24 @@ export type TaskKind = 'service' | 'hosted' | 'timed' | 'queue'
 
 /** The number of a task's runs by outcome since its declaration, and of its active runs. */
 export type TaskStats = Record<RunOutcome | 'active', number>
+
+/** When a timed task runs: at a period, or at the wall times of a cron expression. */
+export interface TaskTiming {
+  /** The period in milliseconds; undefined with `cron`. */
+  every: number | undefined
+  /** The cron expression; undefined with `every`. */
+  cron: string | undefined
+  /** The zone of the cron expression: the one of the process, if the options name none. */
+  timezone: string | undefined
+}
+
+/** What `JSON.stringify` writes of a task's handle. */
+export interface TaskJson extends Pick<BackgroundTask, 'name' | 'kind' | 'state' | 'condition' | 'timing' | 'nextRunAt' | 'stats'> {
+  /** The last run, with its error as a store would keep it. */
+  lastRun: Omit<RunRecord, 'error'> & { error: StoredError | undefined } | undefined
+  /** The last 30 runs in short, the newest first. */
+  history: Array<Pick<RunRecord, 'outcome' | 'startedAt' | 'duration'>>
+}
 
 /** Handle of a declared task. */
 export interface BackgroundTask {
@@ -15,6 +35,12 @@ export interface BackgroundTask {
   readonly kind: TaskKind
   /** State of the task. */
   readonly state: TaskState
+  /** Health of the task. */
+  readonly condition: Condition
+  /** When a timed task runs; undefined for other kinds. */
+  readonly timing: TaskTiming | undefined
+  /** The options that are in effect, as plain data: times in milliseconds, `true` for a function or a schema. */
+  readonly settings: Record<string, unknown>
   /** When a timed task is due next, without jitter; undefined while it is paused or not started, and for other kinds. */
   readonly nextRunAt: Date | undefined
   /** The number of runs by outcome. */
@@ -23,12 +49,16 @@ export interface BackgroundTask {
   readonly lastRun: RunRecord | undefined
   /** The last 30 runs, the newest first. */
   readonly history: RunRecord[]
+  /** The runs that are active in this process, the oldest first. */
+  readonly activeRuns: ActiveRun[]
   /**
    * The next `count` due times (0 to 1,000) of a timed task; fewer if the search finds fewer. Empty if `nextRunAt` is undefined.
    *
    * Throws `FST_BG_INVALID_OPTION`.
    */
   nextRuns (count: number): Date[]
+  /** What `JSON.stringify` writes of the handle. */
+  toJSON (): TaskJson
   /**
    * Runs the task now. A timed task runs under its `overlap`, also while it is paused, stopped or not started. A service or hosted service is
    * started, also out of its backoff; if it runs already, the outcome is `skipped`.

@@ -1,8 +1,8 @@
 // The kinds of task that run by themselves, their options, states and handles.
 
-export type { BackgroundTask, TaskKind, TaskStats } from './handle.ts'
+export type { BackgroundTask, TaskJson, TaskKind, TaskTiming, TaskStats } from './handle.ts'
 export type { GivenUp, TaskHost } from './host.ts'
-export { allKeys, checkLevel, handlerChecks, type HandlerOptions, otherKinds, queueKeys, type SharedHandlerOptions, type TaskOptions } from './options.ts'
+export { checkLevel, handlerChecks, type HandlerOptions, settingsOf, type SharedHandlerOptions, type TaskOptions } from './options.ts'
 export { HostedService } from './service/hosted.ts'
 export { hostedOptions, type HostedServiceOptions, serviceOptions, type ServiceTaskOptions } from './service/options.ts'
 export type { RestartPolicy, RestartWhen } from './service/restart.ts'

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { boolean, type Check, invalid, type OtherKinds, show, text, wrong } from '../check.ts'
+import { boolean, type Check, func, invalid, show, text, wrong } from '../check.ts'
+import type { handlerKeys, sharedKeys } from '../option-names.ts'
 import type { OnGiveUp } from '../run/index.ts'
 import { duration, type Duration, positiveDuration } from '../time/index.ts'
 
@@ -33,40 +34,15 @@ export interface SharedOptions { enabled: boolean, grace: number, logLevel: stri
 export interface SharedHandlerOptions extends SharedOptions { timeout: number | undefined, onGiveUp: OnGiveUp }
 
 const onGiveUp: Check<OnGiveUp> = value => {
-  if (typeof value === 'function') return value as OnGiveUp
+  if (typeof value === 'function') return func<OnGiveUp>(value)
   if (value !== 'log' && value !== 'close') throw wrong("'log', 'close', or a function", value)
   return value
 }
 
-export const sharedChecks = { enabled: boolean, grace: duration, logLevel: text }
-export const handlerChecks = { ...sharedChecks, timeout: positiveDuration, onGiveUp }
+// Each table of checks must have the keys that `option-names.ts` lists for its kind: other kinds have their hints from there.
+export const sharedChecks = { enabled: boolean, grace: duration, logLevel: text } satisfies Record<typeof sharedKeys[number], Check<unknown>>
+export const handlerChecks = { ...sharedChecks, timeout: positiveDuration, onGiveUp } satisfies Record<typeof sharedKeys[number] | typeof handlerKeys[number], Check<unknown>>
 export const sharedDefaults = { enabled: true, grace: 0, logLevel: undefined }
-
-// The options of each kind, so that an option of another kind gets a hint. The table of checks of each kind must have the same keys.
-/** Options that only a queue takes. */
-export const queueKeys = ['schema', 'store', 'concurrency', 'maxSize', 'onFull', 'rate', 'maxPayload', 'keep'] as const
-/** Options that a timed task takes. */
-export const timedKeys = ['retry', 'every', 'cron', 'timezone', 'immediate', 'overlap', 'misfire', 'jitter', 'exclude', 'cluster'] as const
-/** Options that a hosted service takes. */
-export const hostedKeys = ['start', 'stop', 'startTimeout'] as const
-
-/** The kind that each option belongs to, for the error if another kind gets it. */
-export const otherKinds: OtherKinds = {
-  ...allTo(queueKeys, 'a queue, which is declared with addBackgroundQueue()'),
-  restart: 'a service; a timed task and a queue have "retry"',
-  ...allTo(Object.keys(sharedChecks), 'a task'),
-  ...allTo(['timeout', 'onGiveUp'], 'a task with a handler'),
-  ...allTo(timedKeys, 'a timed task, which has "every" or "cron"'),
-  retry: 'a timed task or a queue; a service has "restart"',
-  ...allTo(hostedKeys, 'a hosted service, which is declared without a handler: (name, { start, stop })')
-}
-
-function allTo (keys: readonly string[], kind: string): OtherKinds {
-  return Object.fromEntries(keys.map(key => [key, kind]))
-}
-
-/** Every option of every kind. */
-export const allKeys: string[] = Object.keys(otherKinds)
 
 /** Checks a level by asking the logger, as each logger has levels of its own. Throws `FST_BG_INVALID_OPTION`. */
 export function checkLevel (where: string, level: string | undefined, owner: FastifyInstance): void {
@@ -76,4 +52,17 @@ export function checkLevel (where: string, level: string | undefined, owner: Fas
   } catch (error) {
     throw invalid(`${where}: option "logLevel" must be a level of the logger; received ${show(level)}, which it refuses: ${(error as Error).message}.`)
   }
+}
+
+/** The checked options of a task as plain data, for somebody who looks at it: without those that are not set, and `true` for a function, a schema, or whatever else is no data. */
+export function settingsOf (options: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined).map(([key, value]) => [key, key === 'schema' ? true : settingOf(value)]))
+}
+
+function settingOf (value: unknown): unknown {
+  if (typeof value === 'function') return true
+  // JSON has no infinity.
+  if (value === Infinity) return 'unlimited'
+  if (typeof value !== 'object' || value === null) return value
+  return Object.getPrototypeOf(value) === Object.prototype ? settingsOf(value) : true
 }

@@ -8,8 +8,8 @@ export interface Operation {
   supersede (): void
 }
 
-/** A shutdown of a task, and what follows it. */
-export class Shutdown {
+/** How a task stops, and what follows. */
+export class StopState {
   /** The state in which the task ends. */
   target: 'stopped' | 'paused' = 'stopped'
   /** Whether `resume()` starts the task: it ran when the user paused it, or the user has called `start()` since. */
@@ -22,7 +22,7 @@ export class Shutdown {
 // have 240 bytes in all (bench/footprint.js). That is why they stand here, in maps, and nowhere else.
 
 export const operations: WeakMap<object, Operation> = new WeakMap()
-export const shutdowns: WeakMap<object, Shutdown> = new WeakMap()
+export const stopStates: WeakMap<object, StopState> = new WeakMap()
 export const removedTasks: WeakSet<object> = new WeakSet()
 /** Loggers of the tasks that have a level of their own. */
 export const loggers: WeakMap<object, FastifyBaseLogger> = new WeakMap()

@@ -1,10 +1,13 @@
+import { inspect, type InspectOptions } from 'node:util'
 import { invalid, show } from '../check.ts'
 import { errorCodes } from '../errors.ts'
+import { errorJson, inspected } from '../readable.ts'
 import type { Attempt, RunHandle } from '../run/index.ts'
-import type { BackgroundTask } from './handle.ts'
+import type { BackgroundTask, TaskJson, TaskTiming } from './handle.ts'
 import { operationOf, perform, withStopTimeout, type Work } from './operations.ts'
+import { settingsOf } from './options.ts'
 import { removedTasks } from './rare-fields.ts'
-import { StoppableTask } from './shutdown.ts'
+import { StoppableTask } from './stoppable.ts'
 
 /**
  * A task as its user steers it: start, stop, pause, resume, trigger, cancel, remove.
@@ -14,11 +17,34 @@ import { StoppableTask } from './shutdown.ts'
 export abstract class Task extends StoppableTask implements BackgroundTask {
   get nextRunAt (): Date | undefined { return undefined }
 
+  get timing (): TaskTiming | undefined { return undefined }
+
+  get settings (): Record<string, unknown> { return settingsOf(this.options) }
+
   nextRuns (count: number): Date[] {
     if (!Number.isInteger(count) || count < 0 || count > 1_000) {
       throw invalid(`Background task "${this.name}": nextRuns() takes a whole number from 0 to 1000; received ${show(count)}.`)
     }
     return []
+  }
+
+  toJSON (): TaskJson {
+    const { name, kind, state, condition, timing, nextRunAt, stats, lastRun } = this
+    return {
+      name,
+      kind,
+      state,
+      condition,
+      timing,
+      nextRunAt,
+      stats,
+      lastRun: lastRun && { ...lastRun, error: errorJson(lastRun.error) },
+      history: this.history.map(({ outcome, startedAt, duration }) => ({ outcome, startedAt, duration }))
+    }
+  }
+
+  [inspect.custom] (depth: number, options: InspectOptions): string {
+    return inspected(this.kind === 'queue' ? 'BackgroundQueue' : 'BackgroundTask', this.toJSON(), depth, options)
   }
 
   /** Resolves when the task has nothing to do, to whether it had to wait for that. Never waits for a service. */

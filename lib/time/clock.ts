@@ -1,5 +1,5 @@
-import { setImmediate } from 'node:timers'
-import { withoutStores } from '../async-context.ts'
+import { clearTimeout as clearReal, setImmediate, setTimeout as setReal } from 'node:timers'
+import { withoutStores } from './async-context.ts'
 import { type HeapEntry, Heap } from './heap.ts'
 
 // The only file that reads a clock or sets a timer. It looks the globals up at each call, so that fake clocks move it.
@@ -193,6 +193,20 @@ let last = 0
 /** The last result of `now`, for a caller right after another one: reading the clock costs more than most steps of a short run. */
 export function lastNow (): number {
   return last
+}
+
+const realPerformance = performance
+
+/** Monotonic milliseconds of the real clock, whatever fake clock there is. */
+export function realTime (): number {
+  return realNow.call(realPerformance)
+}
+
+/** Calls `callback` in `ms` milliseconds of real time, unless the process ends before. Returns what cancels the call. */
+export function afterRealTime (ms: number, callback: () => void): () => void {
+  const timer = withoutStores(callback => setReal(callback, ms), callback)
+  timer.unref()
+  return () => { clearReal(timer) }
 }
 
 /** Calls `callback` in a later macrotask, without the AsyncLocalStorage stores of its caller. */

@@ -1,4 +1,5 @@
 import { Cron, type CronOptions } from 'croner'
+import { invalid, show } from '../check.ts'
 
 /** A parsed cron expression. Times are milliseconds since the epoch. */
 export interface CronPattern {
@@ -9,6 +10,8 @@ export interface CronPattern {
   /** Whether the expression restricts both day fields, so that a day which matches either is taken. */
   readonly eitherDay: boolean
   readonly text: string
+  /** The IANA zone of its wall times. */
+  readonly timezone: string
 }
 
 // A parsed expression takes 83 kB and 0.2 ms, so all tasks with the same text and zone share one.
@@ -36,10 +39,22 @@ export function parseCron (text: string, timezone: string | undefined, now: numb
   return pattern
 }
 
+/** The same as `parseCron`, for options. Throws `FST_BG_INVALID_OPTION`. */
+export function cronOf (where: string, cron: string, timezone: string | undefined, now: number): CronPattern {
+  try {
+    return parseCron(cron, timezone, now)
+  } catch (error) {
+    if (error instanceof UnknownZone) {
+      throw invalid(`${where}: option "timezone" must be an IANA time zone, such as 'Europe/Berlin' or 'UTC'; received ${show(timezone)}.`)
+    }
+    throw invalid(`${where}: option "cron" must be a cron expression, such as '0 2 * * *' or '@daily'; received ${show(cron)}: ${(error as Error).message}.`)
+  }
+}
+
 class CronerPattern implements CronPattern {
   readonly eitherDay: boolean
   readonly text: string
-  readonly #timezone: string
+  readonly timezone: string
   readonly #options: CronOptions
   /** Computes in the zone of the process, with the local time functions of Date, which are four times faster. */
   readonly #local: Cron | undefined
@@ -52,7 +67,7 @@ class CronerPattern implements CronPattern {
 
   constructor (text: string, timezone: string, now: number) {
     this.text = text
-    this.#timezone = timezone
+    this.timezone = timezone
     const hint = hintFor(text)
     if (hint !== undefined) throw new Error(hint)
     const fields = text.split(/\s+/)
@@ -87,7 +102,7 @@ class CronerPattern implements CronPattern {
 
   get #cron (): Cron {
     if (this.#local !== undefined && process.env.TZ === this.#env) return this.#local
-    this.#zoned ??= parse(this.text, { ...this.#options, timezone: this.#timezone })
+    this.#zoned ??= parse(this.text, { ...this.#options, timezone: this.timezone })
     return this.#zoned
   }
 }

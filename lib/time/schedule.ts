@@ -45,9 +45,11 @@ export class Every implements Schedule {
 export class Aligned implements Schedule {
   readonly wall = true
   readonly looks = 200_000
+  readonly period: number
   readonly #grid: Every
 
   constructor (period: number) {
+    this.period = period
     this.#grid = new Every(period)
   }
 

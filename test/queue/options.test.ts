@@ -43,7 +43,7 @@ t.test('a mistake in a declaration says where it is, what was received and what 
     [{ schema: {} }, /option "schema" must be an object with the schema of the payload: { payload: … }; received {}/],
     [{ schema: { payload: null } }, /with the schema of the payload/],
     [{ schema: { payload: 'object' } }, /with the schema of the payload/],
-    [{ schema: { body: {} } }, /schema: unknown option "body"\. It takes payload\./],
+    [{ schema: { body: {} } }, /schema: unknown option "body"\. Did you mean "payload"\? It takes payload\./],
     [{ schema: { type: 'object' } }, /schema: unknown option "type"/],
     [{ store: '' }, /option "store" must be a non-empty string; received ''/],
     [{ store: 5 }, /option "store" must be a non-empty string; received 5/],
@@ -144,7 +144,7 @@ t.test('a mistake in the options of a call says where it is, and nothing is enqu
     ...([
       [null, /^enqueue\(\) of background queue "a": options must be an object; received null/],
       [5, /options must be an object; received 5/],
-      [{ dely: 5 }, /unknown option "dely"\. Did you mean "delay"\? It takes delay, runAt, priority, key, keyUntil, retry, reqId\./],
+      [{ dely: 5 }, /unknown option "dely"\. Did you mean "delay"\? It takes delay, runAt, priority, key, keyUntil, retry, reqId, tx\./],
       [{ delay: -1 }, /option "delay" must be a duration.*received -1/],
       [{ delay: 'soon' }, /option "delay" must be a duration.*received 'soon'/],
       [{ delay: NaN }, /received NaN/],
@@ -163,8 +163,12 @@ t.test('a mistake in the options of a call says where it is, and nothing is enqu
       [{ keyUntil: 'started' }, /"keyUntil" goes with "key"; received no key/],
       [{ retry: 'often' }, /option "retry" must be a number of further attempts, or an object/],
       [{ retry: { limit: 1, delay: '2m', maxDelay: '1m' } }, /maxDelay is not below its delay/],
-      [{ reqId: 5 }, /option "reqId" must be a non-empty string; received 5/]
+      [{ reqId: 5 }, /option "reqId" must be a non-empty string; received 5/],
+      [{ tx: 5 }, /option "tx" must be a client of pg in a transaction.*received 5/],
+      [{ tx: { query () {} } }, /option "tx" needs a store of pgBoss\(\)/]
     ] as Array<[unknown, RegExp]>).map(([options, message]): [() => Promise<unknown>, RegExp] => [async () => await call.enqueue(1, options), message]),
+    [async () => await call.enqueueMany([{ payload: 1 }], { tx: { executeSql () {} } }), /^enqueueMany\(\) of background queue "a": option "tx" needs a store of pgBoss\(\)/],
+    [async () => await call.enqueueMany([{ payload: 1, tx: {} }]), /item 0: option "tx" belongs to the whole call: enqueueMany\(items, { tx }\)/],
     [async () => await call.list(), /^list\(\) of background queue "a": pass the state of the runs to list: { state: 'failed' }\. It takes waiting, delayed, active, succeeded, failed\./],
     [async () => await call.list({ limit: 5 }), /pass the state/],
     [async () => await call.list('failed'), /options must be an object; received 'failed'/],

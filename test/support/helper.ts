@@ -58,21 +58,7 @@ export function deferred<T = void> (): Deferred<T> {
   return { promise, resolve, reject }
 }
 
-/** Resolves with the reason when the signal aborts. */
-export async function aborted (signal: AbortSignal): Promise<Error & { code: string }> {
-  if (!signal.aborted) await new Promise<void>(resolve => { signal.addEventListener('abort', () => { resolve() }, { once: true }) })
-  return signal.reason as Error & { code: string }
-}
-
-/** What `work` rejects with. */
-export async function rejection (work: PromiseLike<unknown> | (() => PromiseLike<unknown>)): Promise<Error & { code?: string }> {
-  try {
-    await (typeof work === 'function' ? work() : work)
-  } catch (error) {
-    return error as Error & { code?: string }
-  }
-  throw new Error('it did not reject')
-}
+export { aborted, rejection } from '../../lib/store-tests/support.ts'
 
 /** The first line with that message (of that task), as soon as it has been written. */
 export async function logged (lines: Line[], msg: string, task?: string): Promise<Line> {

@@ -48,10 +48,13 @@ export class Proxy {
   /** Passes nothing on until `resume()`; nothing is lost. New connections wait, too. */
   stall (): void {
     this.#stalled = true
-    for (const { client, upstream } of this.#pairs) {
-      client.pause()
-      upstream.pause()
-    }
+    for (const { client } of this.#pairs) client.pause()
+    this.stallAnswers()
+  }
+
+  /** Passes no answer on until `resume()`; what is sent arrives. */
+  stallAnswers (): void {
+    for (const { upstream } of this.#pairs) upstream.pause()
   }
 
   resume (): void {

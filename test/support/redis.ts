@@ -1,7 +1,7 @@
 // A real Redis for the tests: the one of REDIS_URL, or a redis-server of our own on a free port of the loopback.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -68,6 +68,29 @@ export class Redis {
   freeze (): void { this.#child?.kill('SIGSTOP') }
 
   thaw (): void { this.#child?.kill('SIGCONT') }
+}
+
+/** A Sentinel, which watches a primary under the name `main`, and promotes its replica when the primary does not answer for a second. */
+export async function startSentinel (t: { teardown (callback: () => unknown): void }, primary: number): Promise<{ port: number }> {
+  const dir = await mkdtemp(join(tmpdir(), 'background-tasks-'))
+  const port = await freePort()
+  // It writes to this file.
+  await writeFile(join(dir, 'sentinel.conf'), [
+    `port ${port}`, 'bind 127.0.0.1', `dir ${dir}`, `sentinel monitor main 127.0.0.1 ${primary} 1`,
+    'sentinel down-after-milliseconds main 1000', 'sentinel failover-timeout main 3000'
+  ].join('\n'))
+  const child = spawn('redis-server', [join(dir, 'sentinel.conf'), '--sentinel'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(async () => {
+    const exited = once(child, 'exit')
+    child.kill('SIGKILL')
+    await exited
+    await rm(dir, { recursive: true, force: true })
+  })
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line.includes('+slave slave')) break
+  }
+  child.stdout.resume()
+  return { port }
 }
 
 /** Where a Redis is: a shared one, or one of our own. */

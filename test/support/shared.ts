@@ -1,7 +1,7 @@
 // What tests of durable queues share: applications in this process that have a queue together with those in others.
 import type { FastifyInstance } from 'fastify'
 import type { Redis } from 'ioredis'
-import type { BackgroundQueue, BackgroundTasksOptions, QueueOptions, Run } from '../../lib/index.ts'
+import type { BackgroundQueue, BackgroundTasksOptions, QueueOptions, Run, Store } from '../../lib/index.ts'
 import { bullmq, type BullmqOptions } from '../../lib/store/bullmq/index.ts'
 import type { Work } from '../fixtures/durable.ts'
 import { build, deferred, type Line } from './helper.ts'
@@ -14,9 +14,9 @@ export interface Shared {
   begun: Promise<Run<Work>>
 }
 
-/** An application in this process that shares the queue of the children. */
-export async function share (t: { teardown (callback: () => unknown): void }, store: BullmqOptions, options: BackgroundTasksOptions = {}, of: QueueOptions<undefined> = {}, handler: (run: Run<Work>) => unknown = () => {}): Promise<Shared> {
-  const { app, lines } = await build(t, { stores: { default: bullmq(store) }, ...options })
+/** An application in this process that shares the queue of the children: over Redis, or in the given store. */
+export async function share (t: { teardown (callback: () => unknown): void }, store: BullmqOptions | Store, options: BackgroundTasksOptions = {}, of: QueueOptions<undefined> = {}, handler: (run: Run<Work>) => unknown = () => {}): Promise<Shared> {
+  const { app, lines } = await build(t, { stores: { default: 'open' in store ? store : bullmq(store) }, ...options })
   const begun = deferred<Run<Work>>()
   const queue = app.addBackgroundQueue('work', of, (run: Run<Work>) => {
     begun.resolve(run)

@@ -37,6 +37,57 @@ t.test('options that make no cluster task are refused', async t => {
 
 const { skip } = needsRedis()
 
+t.test('a process that closes while Redis hangs enqueues no tick whose predecessors it has left out', skip === undefined ? {} : { skip }, async t => {
+  const redis = await Redis.start(t)
+  const client = new IORedis(redis.url)
+  t.teardown(() => { client.disconnect() })
+  const { app } = await build(t, { shutdownTimeout: '3s', stores: { default: bullmq({ connection: redis.url, prefix: 'p' }) } })
+  const ran = deferred()
+  app.addBackgroundTask('tick', { every: 200, cluster: true, overlap: 'allow', misfire: 'all' }, () => { ran.resolve() })
+  const hold = deferred()
+  const held = app.addBackgroundQueue('held', { grace: '3s' }, async () => { await hold.promise })
+  await app.ready()
+  await ran.promise
+  await held.enqueue(1)
+  await until(async () => (await held.counts()).active === 1)
+  redis.freeze()
+  // The first tick waits for its answer, and those behind it are late by more than a second, or less.
+  await sleep(2_500)
+  const closing = app.close()
+  redis.thaw()
+  // Redis answers in order: what was sent at the thaw has been answered by now, and what follows from it as well.
+  for (let i = 0; i < 20; i++) await client.ping()
+  await sleep(200)
+  hold.resolve()
+  await closing
+  const due = Number(await client.hget('p:tick:shared', 'due'))
+  t.ok(due > 0)
+  const ids = (await client.keys('p:tick:tick-*')).map(key => Number(key.split('-').at(-1))).filter(at => at <= due).sort((a, b) => a - b)
+  t.same(ids, Array.from({ length: ids.length }, (_, i) => (ids[0] as number) + i * 200), 'no tick before the last one is left out')
+})
+
+t.test('a task that was paused while it asked a store that hangs ticks again when it is resumed', skip === undefined ? {} : { skip }, async t => {
+  const redis = await Redis.start(t)
+  const { app } = await build(t, { shutdownTimeout: '3s', stores: { default: bullmq({ connection: redis.url, prefix: 'p' }) } })
+  let runs = 0
+  const task = app.addBackgroundTask('tick', { every: 200, cluster: true, overlap: 'allow' }, () => { runs++ })
+  await app.ready()
+  await until(async () => runs > 0)
+  redis.freeze()
+  // The tick that waits for its answer has failed, and the task asks for the last one.
+  await until(async () => (await app.backgroundTasks.health()).status !== 'ok')
+  await sleep(1_000)
+  await task.pause()
+  // It has given up asking.
+  await sleep(6_000)
+  redis.thaw()
+  await until(async () => (await app.backgroundTasks.health()).status === 'ok')
+  const before = runs
+  await task.resume()
+  await until(async () => runs > before + 3)
+  t.ok(task.nextRunAt)
+})
+
 t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
   t.jobs = 8 // they wait for seconds to pass
   const url = await redisUrl(t)
@@ -437,6 +488,19 @@ t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
     t.ok(Math.abs((covered(seen)[0] as number) - at) < 1_500)
     t.match(await app.backgroundTasks.health(), { status: 'ok' })
   })
+})
+
+// Alone, because it changes the clock of the whole process.
+t.test('over Redis, a clock that differs from that of Redis is told, and the ticks go on', skip === undefined ? {} : { skip }, async t => {
+  const url = await redisUrl(t)
+  const { now } = Date
+  t.teardown(() => { Date.now = now })
+  Date.now = () => now() + 3_000
+  const seen: Seen[] = []
+  const { app } = await join(t, { connection: url, prefix: randomUUID() }, app => { app.addBackgroundTask('tick', SECOND, seer('', seen)) })
+  await until(async () => seen.length >= 3)
+  t.match(await app.backgroundTasks.health(), { status: 'degraded', tasks: [{ reason: /ahead of that of the store/ }] })
+  gapless(t, seen)
 })
 
 /** An application in this process, with a store of its own on the Redis that all share. `handed` is called when the store hands over a run. */

@@ -6,6 +6,7 @@ import t from 'tap'
 import backgroundTasks, { GiveUp, type BackgroundTask, type Run, type RunHandle } from '../../lib/index.ts'
 import { aborted, build, deferred, later, mortal, rejection, type Deferred } from '../support/helper.ts'
 import { fake, linesOf, MINUTE, SECOND, since, START, turns, worker } from '../support/fakes.ts'
+import { until } from '../support/queues.ts'
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
@@ -53,14 +54,14 @@ t.test('lastRun and history tell how each run has ended', async t => {
   work.calls[0]?.end()
   await turns()
   const [first] = work.calls
-  const succeeded = { id: first?.id, outcome: 'succeeded', dueAt: new Date(START + 1_000), startedAt: new Date(START + 1_000), duration: 250, error: undefined }
+  const succeeded = { id: first?.id, outcome: 'succeeded', dueAt: new Date(START + 1_000), startedAt: new Date(START + 1_000), duration: 250, attempts: 1, error: undefined }
   t.same(task.lastRun, succeeded)
   t.same(task.history, [succeeded])
 
   await clock.tickAsync(850)
   work.calls[1]?.fail(error)
   await turns()
-  const failed = { id: work.calls[1]?.id, outcome: 'failed', dueAt: new Date(START + 2_000), startedAt: new Date(START + 2_000), duration: 100, error }
+  const failed = { id: work.calls[1]?.id, outcome: 'failed', dueAt: new Date(START + 2_000), startedAt: new Date(START + 2_000), duration: 100, attempts: 1, error }
   t.same(task.lastRun, failed)
   t.equal(task.lastRun?.error, error)
   t.same(task.history, [failed, succeeded], 'the newest first')
@@ -69,7 +70,7 @@ t.test('lastRun and history tell how each run has ended', async t => {
   const id = work.calls[2]?.id ?? ''
   await task.cancel(id)
   const { signal } = work.calls[2] ?? {}
-  t.same(task.lastRun, { id, outcome: 'cancelled', dueAt: new Date(START + 3_000), startedAt: new Date(START + 3_000), duration: 0, error: signal?.reason })
+  t.same(task.lastRun, { id, outcome: 'cancelled', dueAt: new Date(START + 3_000), startedAt: new Date(START + 3_000), duration: 0, attempts: 1, error: signal?.reason })
   t.same(task.stats, { succeeded: 1, failed: 1, cancelled: 1, skipped: 0, active: 0 })
 })
 
@@ -1106,4 +1107,24 @@ t.test('close waits for the run of a removed task that hangs, and names it', asy
   await closed
   t.match(linesOf(lines, 'error', /^shutdown deadline passed$/), [{ tasks: ['a'] }])
   gate.resolve()
+})
+
+t.test('every handle can be written as JSON, whatever its last run threw', async t => {
+  const { app } = await build(t)
+  const service = app.addBackgroundTask('service', { onGiveUp: 'log', restart: 'never' }, () => { throw Object.assign(new TypeError('no'), { code: 'E_NO', request: app }) })
+  const hosted = app.addBackgroundTask('hosted', { async start () {} })
+  const timed = app.addBackgroundTask('timed', { every: '1h' }, () => {})
+  const queue = app.addBackgroundQueue('queue', ({ payload }) => payload)
+  await app.ready()
+  await queue.enqueue('a secret')
+  await queue.drain()
+  await until(async () => service.state === 'failed')
+  const written = JSON.parse(JSON.stringify([service, hosted, timed, queue])) as Array<Record<string, unknown>>
+  t.match(written, [
+    { name: 'service', kind: 'service', state: 'failed', stats: { failed: 1 }, lastRun: { outcome: 'failed', error: { name: 'TypeError', message: 'no', code: 'E_NO', stack: String } } },
+    { name: 'hosted', kind: 'hosted', state: 'running' },
+    { name: 'timed', kind: 'timed', state: 'idle', nextRunAt: /^\d{4}-/, stats: { succeeded: 0, failed: 0, cancelled: 0, skipped: 0, active: 0 } },
+    { name: 'queue', kind: 'queue', state: 'running', lastRun: { outcome: 'succeeded' } }
+  ])
+  for (const one of written) t.same(Object.keys(one).filter(key => !['name', 'kind', 'state', 'condition', 'timing', 'nextRunAt', 'stats', 'lastRun', 'history'].includes(key)), [])
 })

@@ -70,7 +70,7 @@ t.test('options are looked at once, and what a class or a prototype brings along
   const revocable = Proxy.revocable({}, {})
   revocable.revoke()
   const cases: Array<[declare: () => unknown, message: RegExp]> = [
-    [() => app.addBackgroundTask('a', new Mqtt()), /"a": option "start" is not an ordinary property of the object, but comes from its class or prototype\. Pass a plain object, such as { start: run => object\.start\(run\) }/],
+    [() => app.addBackgroundTask('a', new Mqtt() as never), /"a": option "start" is not an ordinary property of the object, but comes from its class or prototype\. Pass a plain object, such as { start: run => object\.start\(run\) }/],
     [() => app.addBackgroundTask('a', new Schedule(), handler), /"a": option "every" is not an ordinary property of the object, .* such as { every: object\.every }/],
     [() => app.addBackgroundTask('a', Object.create({ every: '1s' }), handler), /option "every" is not/],
     [() => app.addBackgroundTask('a', Object.create({ restart: 'never' }), handler), /option "restart" is not/],

@@ -185,7 +185,7 @@ t.test('a mistake in a policy is refused at the declaration, with the task, what
     [{ restart: { jitter: 0.5 } }, /restart: option "jitter" must be true or false; received 0\.5/],
     [{ restart: { delay: '10s', maxDelay: '5s' } }, /option "restart" must be an object whose maxDelay is not below its delay \(10000 ms\); received { maxDelay: 5000 }/],
     [{ restart: { dealy: '1s' } }, /restart: unknown option "dealy"\. Did you mean "delay"\? It takes when, limit, within, delay, factor, maxDelay, jitter\./],
-    [{ restart: { max: 3 } }, /restart: unknown option "max"\. It takes/],
+    [{ restart: { max: 3 } }, /restart: unknown option "max"\. Did you mean "limit"\? It takes/],
     [{ restart: { toString: 3 } }, /restart: unknown option "toString"/],
     [{ retry: 3 }, /option "retry" belongs to a timed task or a queue; a service has "restart"\./],
     [{ timeout: 0 }, /option "timeout" must be a duration: .*, above 0; received 0\./],

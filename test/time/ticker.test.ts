@@ -233,6 +233,19 @@ t.test('ten years of missed minutes do not block the event loop', async t => {
   t.same([once, all, skip].map(({ calls }) => calls.at(-1)?.due), [1, 1, 1].map(i => 3_652 * DAY + i * MINUTE))
 })
 
+t.test('a tick that falls due while the missed ones before it are counted comes after them', async t => {
+  const clock = fake(t)
+  const { app } = await build(t)
+  const work = worker()
+  app.addBackgroundTask('a', { every: '1s', misfire: 'all', overlap: 'allow' }, work.handler)
+  await app.ready()
+  clock.jump(200 * SECOND)
+  t.same(work.calls, [], 'they are being counted')
+  clock.jump(SECOND)
+  while (work.calls.length < 101) await turns(1)
+  t.same(seen(work, SECOND).map(([due]) => due), range(101, 201))
+})
+
 t.test('what is counted when the task is paused, stopped or closed does not run', async t => {
   const clock = fake(t)
   for (const ask of ['pause', 'stop', 'close'] as const) {

@@ -57,7 +57,8 @@ type Codes = keyof typeof errorCodes
 expectTypeOf<Codes>().toEqualTypeOf<
   'FST_BG_INVALID_OPTION' | 'FST_BG_INVALID_THIS' | 'FST_BG_DUPLICATE_NAME' | 'FST_BG_ALREADY_REGISTERED' | 'FST_BG_CLOSING' |
   'FST_BG_START_TIMEOUT' | 'FST_BG_TIMEOUT' | 'FST_BG_SHUTDOWN' | 'FST_BG_SHUTDOWN_TIMEOUT' | 'FST_BG_CANCELLED' | 'FST_BG_GAVE_UP' |
-  'FST_BG_QUEUE_FULL' | 'FST_BG_INVALID_PAYLOAD' | 'FST_BG_UNKNOWN_STORE' | 'FST_BG_STORE_UNAVAILABLE' | 'FST_BG_NOT_FOUND'
+  'FST_BG_QUEUE_FULL' | 'FST_BG_INVALID_PAYLOAD' | 'FST_BG_UNKNOWN_STORE' | 'FST_BG_STORE_UNAVAILABLE' | 'FST_BG_STORE_LOCKED' |
+  'FST_BG_NOT_FOUND'
 >()
 /** The code that instances of a class have. */
 type CodeOf<Class extends FastifyErrorConstructor> = InstanceType<Class>['code']

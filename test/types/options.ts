@@ -5,7 +5,8 @@ import Fastify, { type FastifyInstance, type preHandlerHookHandler } from 'fasti
 import type { IncomingMessage } from 'node:http'
 import backgroundTasks, {
   backgroundTasks as named,
-  type BackgroundTasksOptions, type Duration, type HostedServiceOptions, type OnRun, type Run, type TaskOptions
+  type BackgroundTasksOptions, type Duration, type HostedServiceOptions, type OnRun, type PeriodicTaskOptions, type Run, type TaskOptions,
+  type TimedHandler, type TimedRun
 } from '../../lib/index.ts'
 
 const app = Fastify()
@@ -199,6 +200,21 @@ class Connection {
 }
 const connection = new Connection()
 app.addBackgroundTask('class', { start: async ({ signal }) => { await connection.open(signal) } })
+class Mqtt {
+  url = 'mqtt://localhost'
+  async start (): Promise<void> {}
+  async stop (): Promise<void> {}
+}
+// @ts-expect-error: an instance, whose start and stop are on its prototype
+app.addBackgroundTask('instance', new Mqtt())
+// @ts-expect-error: a class
+app.addBackgroundTask('a class with start and stop', Mqtt)
+// @ts-expect-error: a class
+app.addBackgroundTask('a class as handler', {}, Mqtt)
+// @ts-expect-error: a class
+app.addBackgroundQueue('a class as handler', Mqtt)
+const mqtt = new Mqtt()
+app.addBackgroundTask('its methods', { start: async () => { await mqtt.start() }, stop: async () => { await mqtt.stop() } })
 app.addBackgroundTask('unbound method', {
   // @ts-expect-error: its `this` is the connection
   start: connection.start
@@ -241,6 +257,44 @@ app.addBackgroundTask(
   // @ts-expect-error: a function
   called
 )
+
+// --- A timed task has a due time, any other none.
+
+app.addBackgroundTask('every', { every: '1m' }, async function (run) {
+  expectTypeOf(this).toEqualTypeOf<typeof app>()
+  expectTypeOf(run).toEqualTypeOf<TimedRun<typeof app>>()
+  expectTypeOf(run.dueAt).toEqualTypeOf<Date>()
+  expectTypeOf(run.server).toEqualTypeOf<typeof app>()
+})
+app.addBackgroundTask('cron', { cron: '0 2 * * *', timezone: 'Asia/Seoul', retry: 3 }, async ({ dueAt, log }) => {
+  expectTypeOf(dueAt).toEqualTypeOf<Date>()
+  expectTypeOf(log).toEqualTypeOf<Run['log']>()
+})
+app.addBackgroundTask('service', { restart: 'always' }, async ({ dueAt }) => { expectTypeOf(dueAt).toEqualTypeOf<Date | undefined>() })
+app.addBackgroundTask('no options', async ({ dueAt }) => { expectTypeOf(dueAt).toEqualTypeOf<Date | undefined>() })
+const periodic: PeriodicTaskOptions = { every: 1_000 }
+app.addBackgroundTask('options by reference', periodic, async ({ dueAt }) => { expectTypeOf(dueAt).toEqualTypeOf<Date>() })
+async function onTime (run: TimedRun): Promise<void> { expectTypeOf(run.dueAt).toEqualTypeOf<Date>() }
+app.addBackgroundTask('handler by reference', { every: '1m' }, onTime)
+const timed: TimedHandler = async ({ dueAt }) => { expectTypeOf(dueAt).toEqualTypeOf<Date>() }
+app.addBackgroundTask('typed handler by reference', { cron: '@daily' }, timed)
+app.addBackgroundTask('a handler of any task', { every: '1m' }, async ({ signal }: Run) => { signal.throwIfAborted() })
+// @ts-expect-error: a service has no due time
+app.addBackgroundTask('service with the handler of a timed task', {}, onTime)
+app.addBackgroundTask('every and cron', {
+  every: '1m',
+  // @ts-expect-error: they exclude each other
+  cron: '@daily'
+}, async () => {})
+app.addBackgroundTask('typo, timed', {
+  every: '1m',
+  // @ts-expect-error: overlap
+  overlapp: 'skip'
+}, async ({ dueAt }) => { expectTypeOf(dueAt).toEqualTypeOf<Date>() })
+app.addBackgroundTask('a period of the wrong type', {
+  // @ts-expect-error: a duration
+  every: true
+}, async () => {})
 
 // --- The calls there are: told apart by the number of arguments.
 

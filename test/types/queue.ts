@@ -7,7 +7,7 @@ import { Type } from 'typebox'
 import { z } from 'zod'
 import backgroundTasks, {
   type AnyInstance, type BackgroundQueue, type BackgroundTask, type Counts, type Enqueued, type EnqueueOptions, type ListedState, type QueuedRun,
-  type QueueHandler, type QueueOptions, type Run, type RunPage, type Store
+  type QueueHandler, type QueueOptions, type Run, type RunPage, type Scheduled, type Store
 } from '../../lib/index.ts'
 
 interface Mail { to: string, copies?: number }
@@ -88,6 +88,12 @@ expectTypeOf(boxed).toEqualTypeOf<BackgroundQueue<{ to: string, copies?: number 
 await boxed.enqueue({ to: 'them' })
 // @ts-expect-error: to is missing
 await boxed.enqueue({})
+// @ts-expect-error: a payload
+await boxed.enqueue()
+// @ts-expect-error: a payload
+await boxed.enqueue(undefined)
+// @ts-expect-error: a payload
+await boxed.enqueueMany([{ key: 'k' }])
 await boxed.enqueue({
   // @ts-expect-error: a text
   to: 5
@@ -106,6 +112,8 @@ const parsed = zod.addBackgroundQueue('zod', {
 })
 expectTypeOf(parsed).toEqualTypeOf<BackgroundQueue<{ to: string, copies?: number | undefined, at: string }>>()
 await parsed.enqueue({ to: 'them', at: new Date().toISOString() })
+// @ts-expect-error: a payload
+await parsed.enqueue()
 await parsed.enqueue({
   to: 'them',
   // @ts-expect-error: a text, as what is stored is JSON
@@ -185,10 +193,31 @@ expectTypeOf(mails).toExtend<BackgroundTask>()
 expectTypeOf(mails.kind).toEqualTypeOf<'queue'>()
 expectTypeOf(mails.enqueue).parameters.toEqualTypeOf<[payload: Mail, options?: EnqueueOptions | undefined]>()
 expectTypeOf(await mails.enqueue({ to: '' })).toEqualTypeOf<Enqueued>()
+await mails.enqueueMany([{ payload: { to: 'them' }, delay: '1s' }, { payload: { to: 'them', copies: 2 }, key: 'k' }])
+// @ts-expect-error: to is missing
+await mails.enqueueMany([{ payload: { copies: 2 } }])
+expectTypeOf(await mails.enqueueMany([])).toEqualTypeOf<Enqueued[]>()
+expectTypeOf((await mails.finished('id', { timeout: '1s' })).outcome).toEqualTypeOf<'succeeded' | 'failed' | 'cancelled'>()
+expectTypeOf(await mails.schedule('k', { every: '1h', payload: { to: 'them' }, overlap: 'allow', misfire: 'all', jitter: 5, priority: 1, retry: 3 })).toEqualTypeOf<Scheduled>()
+await mails.schedule('k', { cron: '@daily', timezone: 'UTC', payload: { to: 'them', copies: 1 } })
+await mails.schedule('k', {
+  every: '1h',
+  // @ts-expect-error: a text
+  payload: { to: 5 }
+})
+// @ts-expect-error: a queue has no such overlap
+await mails.schedule('k', { every: '1h', overlap: 'wait' })
+expectTypeOf(await mails.unschedule('k')).toEqualTypeOf<boolean>()
+expectTypeOf((await mails.schedules({ prefix: 'a', limit: 5, cursor: undefined })).schedules[0]?.payload).toEqualTypeOf<Mail | undefined>()
+expectTypeOf<Run['schedule']>().toEqualTypeOf<string | undefined>()
 expectTypeOf(await mails.counts()).toEqualTypeOf<Counts>()
 expectTypeOf<Counts>().toEqualTypeOf<Record<ListedState, number>>()
-expectTypeOf(await mails.list({ state: 'failed', limit: 5, cursor: undefined })).toEqualTypeOf<RunPage>()
-expectTypeOf((await mails.list({ state: 'failed' })).runs).toEqualTypeOf<QueuedRun[]>()
+expectTypeOf(await mails.list({ state: 'failed', limit: 5, cursor: undefined })).toEqualTypeOf<RunPage<Mail>>()
+expectTypeOf((await mails.list({ state: 'failed' })).runs).toEqualTypeOf<Array<QueuedRun<Mail>>>()
+expectTypeOf((await mails.list({ state: 'failed' })).runs[0]?.payload).toEqualTypeOf<Mail | undefined>()
+expectTypeOf(await mails.get('id')).toEqualTypeOf<QueuedRun<Mail> | undefined>()
+expectTypeOf<QueuedRun['value']>().toEqualTypeOf<unknown>()
+expectTypeOf<Run['enqueuedAt']>().toEqualTypeOf<Date | undefined>()
 expectTypeOf((await mails.list({ state: 'failed' })).cursor).toEqualTypeOf<string | undefined>()
 expectTypeOf(mails.retry).toEqualTypeOf<(runId: string) => Promise<void>>()
 expectTypeOf(await mails.retryFailed()).toEqualTypeOf<number>()
@@ -213,3 +242,14 @@ const store: Store = { open () { throw new Error('of no use') }, async stop () {
 await app.register(backgroundTasks, { stores: { default: store, other: store } })
 // @ts-expect-error: a store
 await app.register(backgroundTasks, { stores: { default: 'redis' } })
+
+// --- A transaction of the application's: a client of pg, or an adapter of pg-boss, and nothing else.
+
+declare const client: import('pg').PoolClient
+declare const adapter: ReturnType<typeof import('pg-boss').fromKnex>
+await untyped.enqueue(1, { tx: client })
+await untyped.enqueueMany([{ payload: 1 }], { tx: adapter })
+// @ts-expect-error a connection string is no transaction
+await untyped.enqueue(1, { tx: 'postgres://127.0.0.1' })
+// @ts-expect-error one transaction for all
+await untyped.enqueueMany([{ payload: 1, tx: client }])

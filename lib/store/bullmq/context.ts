@@ -1,7 +1,7 @@
 import type { OpenOptions, StoreWorker } from '../store.ts'
-import type { Engine } from './redis/client.ts'
+import type { ControlStream } from './control/control-stream.ts'
 import type { RedisConnection } from './redis/connection.ts'
-import type { ControlStream } from './control-stream.ts'
+import type { Engine } from './redis/packages.ts'
 import type { Scripts } from './scripts.ts'
 
 /** Store options about leases, checked and complete. */

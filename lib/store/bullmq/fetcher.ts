@@ -4,12 +4,13 @@ import { report } from '../../log.ts'
 import type { Progress } from '../../run/index.ts'
 import type { Timer } from '../../time/index.ts'
 import type { OpenOptions } from '../store.ts'
-import { ActiveJobs, RECORD } from './active-jobs.ts'
-import { withoutCommand } from './redis/client.ts'
+import { ActiveJobs, RECORD } from './active/active-jobs.ts'
 import type { QueueContext } from './context.ts'
-import { claimedRunOf, crashed, type JobData, JobReader, type RunJob } from './jobs/index.ts'
-import { LeaseKeeper } from './lease-keeper.ts'
+import type { EndWatcher } from './ends/index.ts'
+import { claimedRunOf, crashed, crashOf, type JobData, JobReader, type RunJob } from './jobs/index.ts'
+import { LeaseKeeper } from './active/lease-keeper.ts'
 import { Processor } from './processor.ts'
+import { withoutCommand } from './redis/client.ts'
 
 /** How long to wait before making another worker if one could not begin, in milliseconds. */
 const AGAIN = 1_000
@@ -19,20 +20,22 @@ const LOG_INTERVAL = 10_000
 /** Fetches jobs of a queue, through BullMQ's worker. */
 export class Fetcher {
   readonly #context: QueueContext
+  readonly #ends: EndWatcher
   readonly #jobs: ActiveJobs
   readonly #keeper: LeaseKeeper
   readonly #processor: Processor
   readonly #reader = new JobReader()
   /** A worker that is not ready yet. */
-  #beginning: Worker<JobData, void> | undefined
-  #fetching: Worker<JobData, void> | undefined
+  #beginning: Worker<JobData, unknown> | undefined
+  #fetching: Worker<JobData, unknown> | undefined
   /** Workers that fetch no more, and end with their active jobs. */
   readonly #ending = new Set<Promise<void>>()
   #takes = false
   #retry: Timer | undefined
   #loggedAt = -Infinity
 
-  constructor (context: QueueContext) {
+  constructor (context: QueueContext, ends: EndWatcher) {
+    this.#ends = ends
     const { options: { clock, name }, worker, control } = context
     this.#context = context
     this.#jobs = new ActiveJobs(clock, worker)
@@ -140,9 +143,9 @@ export class Fetcher {
     this.#ending.add(ending)
   }
 
-  #make (): Worker<JobData, void> {
+  #make (): Worker<JobData, unknown> {
     const { engine, redis, prefix, worker, leases: { lease, maxCrashes }, options: { name, concurrency, rate, keep, clock, log } } = this.#context
-    const fetching = new engine.Worker<JobData, void>(name, (job, token) => this.#processor.process(job, token as string), {
+    const fetching = new engine.Worker<JobData, unknown>(name, (job, token) => this.#processor.process(job, token as string), {
       connection: redis.client as never,
       prefix,
       autorun: false,
@@ -159,17 +162,21 @@ export class Fetcher {
       ...rate !== undefined && { limiter: { max: rate.limit, duration: rate.per } }
     })
     this.#reader.readFor(fetching as never)
-    fetching.on('completed', job => { this.#jobs.record(job) })
+    fetching.on('completed', (job, returned) => {
+      this.#ends.completed(job, returned)
+      this.#jobs.record(job)
+    })
     fetching.on('failed', (given, error) => {
       const job = given as RunJob
+      this.#ends.failed(job)
       this.#jobs.record(job)
       // BullMQ has counted this failure as an attempt: it is the attempt that never ended.
       if (job.deferredFailure !== undefined) worker.crashed({ ...claimedRunOf(job, this.#reader.lossOf(job.id as string)), attempt: job.attemptsMade }, new Error(crashed(maxCrashes), { cause: error }))
     })
-    fetching.on('stalled', id => { report.takenOver(log, name, id) })
+    fetching.on('stalled', id => { void this.#takenOver(id) })
     fetching.on('error', error => {
       // RedisConnection logs a lost connection, and the run logs a lost lock.
-      if (/ECONN|Connection is closed|lock/.test(error.message)) return
+      if (/ECONN|Connection is closed|lock/.test(error.message) || redis.tellsRefusal(error)) return
       // A Redis that refuses commands does so ten times a second.
       const now = clock.now()
       if (now - this.#loggedAt < LOG_INTERVAL) return
@@ -177,6 +184,13 @@ export class Fetcher {
       report.storeError(log, name, withoutCommand(error))
     })
     return fetching
+  }
+
+  /** Says that a job was taken from a process that has died, and which crash it is; without that, if Redis does not answer. */
+  async #takenOver (id: string): Promise<void> {
+    const { redis, scripts, options: { name, log }, leases: { maxCrashes } } = this.#context
+    const found = await redis.call(async () => await scripts.crashes(id)).catch(() => undefined)
+    report.takenOver(log, name, id, found && crashOf(found, maxCrashes))
   }
 }
 

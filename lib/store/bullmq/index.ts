@@ -1,11 +1,13 @@
-import { check, type Check, invalid, show, text, whole, wrong } from '../../check.ts'
+import { check, type Check, invalid, isObject, show, text, whole, wrong } from '../../check.ts'
+import { kinds } from '../../option-names.ts'
 import { type Duration, positiveDuration } from '../../time/index.ts'
 import type { OpenOptions, Store, StoreQueue, StoreWorker } from '../store.ts'
-import { checkInstalled, connect, type Connection, type Engine, isClient, isCluster, loadEngine } from './redis/client.ts'
-import { RedisConnection } from './redis/connection.ts'
 import type { Leases } from './context.ts'
-import { ControlStream } from './control-stream.ts'
+import { ControlStream } from './control/control-stream.ts'
 import { BullmqQueue } from './queue.ts'
+import { clientOf, connect, type Connection, type GivenClient, isClient, isCluster, isOtherClient } from './redis/client.ts'
+import { RedisConnection } from './redis/connection.ts'
+import { type Engine, loadEngine } from './redis/packages.ts'
 import { Scripts } from './scripts.ts'
 
 /** Options of `bullmq()`. */
@@ -25,25 +27,24 @@ export interface BullmqOptions {
  *
  * It connects when the first queue uses it, and reconnects by itself.
  *
- * Throws `FST_BG_INVALID_OPTION`, also if the package `bullmq` is not installed.
+ * Throws `FST_BG_INVALID_OPTION`, also if the packages `bullmq` and `ioredis` are not installed, or BullMQ is a version that the store cannot use.
  */
 export function bullmq (options: BullmqOptions): Store {
-  const { connection, prefix = 'bull', lease = 10_000, maxCrashes = 5 } = check('bullmq()', options, checks)
+  const { connection, prefix = 'bull', lease = 10_000, maxCrashes = 5 } = check('bullmq()', options, checks, kinds)
   if (connection === undefined) throw invalid("bullmq() needs a connection: a URL such as 'redis://127.0.0.1:6379', the options of ioredis, or a client.")
+  const engine = loadEngine()
+  const client = clientOf(connection)
   // Redis uses the text between the first brace and the next closing one, if there is any.
-  if (isCluster(connection) && !/^[^{]*\{[^}]+\}/.test(prefix)) {
+  if (isCluster(client) && !/^[^{]*\{[^}]+\}/.test(prefix)) {
     throw invalid(`bullmq(): on a Redis cluster all keys of a queue must have one place, and so the option "prefix" a part in braces, such as '{shop}'; received ${show(prefix)}.`)
   }
-  checkInstalled()
-  return new BullmqStore(connection, prefix, { lease, maxCrashes })
+  return new BullmqStore(engine, client, prefix, { lease, maxCrashes })
 }
 
 const connectionCheck: Check<Connection> = value => {
   const isUrl = typeof value === 'string' && /^rediss?:\/\//.test(value)
-  if (!isUrl && (typeof value !== 'object' || value === null || Array.isArray(value))) throw wrong("a URL such as 'redis://127.0.0.1:6379', the options of ioredis, or a client of ioredis or redis", value)
-  const { keyPrefix } = Object((value as { options?: unknown }).options ?? value) as { keyPrefix?: unknown }
-  if (keyPrefix !== undefined && keyPrefix !== '') throw wrong('one without a "keyPrefix", which BullMQ does not take: give the store a "prefix"', keyPrefix)
-  return (typeof value === 'string' || isClient(value) ? value : { ...value as object }) as Connection
+  if (!isUrl && (!isObject(value) || isOtherClient(value))) throw wrong("a URL such as 'redis://127.0.0.1:6379', the options of ioredis, or a client of ioredis or redis (createClient())", value)
+  return (typeof value === 'string' || isClient(value) ? value : { ...value }) as Connection
 }
 const lease: Check<number> = value => {
   const ms = positiveDuration(value)
@@ -56,17 +57,19 @@ const checks = { connection: connectionCheck, prefix: text, lease, maxCrashes: w
 const STOP_TIMEOUT = 2_000
 
 /** What the queues of a store share, from the first to the last. */
-interface Opened { engine: Engine, redis: RedisConnection, control: ControlStream }
+interface Opened { redis: RedisConnection, control: ControlStream }
 
 class BullmqStore implements Store {
-  readonly #connection: Connection
+  readonly #engine: Engine
+  readonly #client: GivenClient
   readonly #prefix: string
   readonly #leases: Leases
   readonly #queues = new Set<BullmqQueue>()
   #opened: Opened | undefined
 
-  constructor (connection: Connection, prefix: string, leases: Leases) {
-    this.#connection = connection
+  constructor (engine: Engine, client: GivenClient, prefix: string, leases: Leases) {
+    this.#engine = engine
+    this.#client = client
     this.#prefix = prefix
     this.#leases = leases
   }
@@ -74,8 +77,8 @@ class BullmqStore implements Store {
   open (options: OpenOptions, worker: StoreWorker): StoreQueue {
     checkQueue(options)
     this.#opened ??= this.#open(options)
-    const { engine, redis, control } = this.#opened
-    const prefix = this.#prefix
+    const { redis, control } = this.#opened
+    const [engine, prefix] = [this.#engine, this.#prefix]
     const toKey = (type: string): string => `${prefix}:${options.name}:${type}`
     const queue = new BullmqQueue({ engine, redis, control, scripts: new Scripts(redis.client, toKey), prefix, options, leases: this.#leases, worker, toKey })
     this.#queues.add(queue)
@@ -94,9 +97,8 @@ class BullmqStore implements Store {
   }
 
   #open ({ clock, log }: OpenOptions): Opened {
-    const engine = loadEngine()
-    const redis = new RedisConnection(connect(engine, this.#connection), clock, log)
-    return { engine, redis, control: new ControlStream(redis, this.#prefix, clock) }
+    const redis = new RedisConnection(connect(this.#engine, this.#client), clock, log, this.#prefix)
+    return { redis, control: new ControlStream(redis, this.#prefix, clock) }
   }
 }
 

@@ -1,8 +1,8 @@
 import type { Settlement } from '../store.ts'
-import type { ActiveJob, ActiveJobs } from './active-jobs.ts'
+import type { ActiveJob, ActiveJobs } from './active/active-jobs.ts'
 import type { QueueContext } from './context.ts'
-import type { LeaseKeeper } from './lease-keeper.ts'
-import { claimedRunOf, errorFor, type JobData, type RunJob } from './jobs/index.ts'
+import type { LeaseKeeper } from './active/lease-keeper.ts'
+import { CANCELLED, claimedRunOf, errorFor, type JobData, returnValueOf, type RunJob } from './jobs/index.ts'
 
 /** What a processor asks and tells its fetcher. */
 export interface ProcessorHooks {
@@ -33,14 +33,16 @@ export class Processor {
     this.#hooks = hooks
   }
 
-  /** Resolves if the job has succeeded. A rejection with a WaitingError tells BullMQ that the job was handled already. */
-  async process (job: RunJob, token: string): Promise<void> {
+  /** Resolves to what BullMQ keeps if the job has succeeded. A rejection with a WaitingError tells BullMQ that the job was handled already. */
+  async process (job: RunJob, token: string): Promise<unknown> {
     const { engine } = this.#context
     const jobs = this.#jobs
+    const loss = this.#hooks.lossOf(job.id as string)
+    // Another process has taken it over on its way here.
+    if (this.#keeper.isLate(job) && !await this.#keeper.renew(job, token).catch(() => false)) throw new engine.WaitingError()
     // The worker fetched it while the queue was told to take no more.
     if (!this.#hooks.takes()) return await this.#giveBack(job, token)
     if (isKeyUntilStarted(job)) await this.#releaseKey(job)
-    const loss = this.#hooks.lossOf(job.id as string)
     if (loss !== undefined) await this.#mend(job)
     const active = this.#take(job, loss)
     const settlement = await active.settlement
@@ -55,12 +57,12 @@ export class Processor {
       case 'succeeded':
         // BullMQ would fail a job whose success it cannot record. Leave such a job: it will run again.
         job.moveToFailed = async () => {}
-        return
+        return returnValueOf(settlement.value?.())
       case 'cancelled':
         // BullMQ has no cancelled state: complete the job and remove it.
         job.opts.removeOnComplete = true
         void active.recorded().then(() => { this.#hooks.cancelled(job.id as string) })
-        return
+        return CANCELLED
       case 'interrupted':
         return await this.#giveBack(job, token).finally(() => { jobs.record(job) })
       case 'failed':
@@ -99,13 +101,7 @@ export class Processor {
   }
 
   async #moveBack (job: RunJob, token: string): Promise<void> {
-    try {
-      await job.moveToWait(token)
-    } catch {
-      // Its lock has expired. Give it back only if no other process has it.
-      if (!await this.#keeper.renew(job, token)) return
-      await job.moveToWait(token)
-    }
+    await job.moveToWait(token)
     await this.#takeKey(job)
   }
 
@@ -125,7 +121,8 @@ export class Processor {
     } else {
       opts.attempts = Number.MAX_SAFE_INTEGER
       opts.backoff = { type: 'fixed', delay: Math.round(retryIn) }
-      await this.#takeKey(job)
+      // A Redis that is full refuses it: the run is retried all the same.
+      await this.#takeKey(job).catch(() => {})
     }
     throw error
   }

@@ -2,13 +2,15 @@ import type { Queue } from 'bullmq'
 import { errorCodes } from '../../errors.ts'
 import { type Condition, worst } from '../../health.ts'
 import type { Progress } from '../../run/index.ts'
-import type { Counts, Enqueued, ListedState, RunPage } from '../queued-run.ts'
-import type { NewRun, Shared, StoreQueue, StoreWorker } from '../store.ts'
-import { Cancellation } from './cancellation.ts'
+import type { Counts, Enqueued, ListedState, QueuedRun, RunPage } from '../queued-run.ts'
+import type { EndListener, NewRun, ScheduleStore, Shared, StoreQueue, StoreWorker } from '../store.ts'
+import { Cancellation } from './control/cancellation.ts'
 import type { QueueContext } from './context.ts'
-import type { Message } from './control-stream.ts'
+import type { Message } from './control/control-stream.ts'
+import { EndWatcher } from './ends/index.ts'
 import { Fetcher } from './fetcher.ts'
-import { type JobData, jobOf, Pages, type RunJob, sets } from './jobs/index.ts'
+import { type JobData, jobOf, JobTransaction, Pages, type RunJob, sets } from './jobs/index.ts'
+import { BullmqSchedules, ScheduleTicker } from './schedules/index.ts'
 
 /** How often to check whether the queue is empty, in milliseconds: other processes fill and work on it, too. */
 const LOOK = 100
@@ -19,11 +21,15 @@ const LATER = -3_600_000
 export class BullmqQueue implements StoreQueue {
   readonly durable = true
   readonly shared: Shared
+  readonly schedules: ScheduleStore
   readonly #context: QueueContext
   readonly #pages: Pages
-  #made: Queue<JobData, void> | undefined
+  readonly #transaction: JobTransaction
+  readonly #ticker: ScheduleTicker
+  #made: Queue<JobData, unknown> | undefined
   readonly #fetcher: Fetcher
   readonly #cancellation: Cancellation
+  readonly #ends: EndWatcher
   readonly #unlisten: () => void
   readonly #offConnected: () => void
   #paused = false
@@ -33,7 +39,11 @@ export class BullmqQueue implements StoreQueue {
     const { redis, control, scripts, worker, options: { name } } = context
     this.#context = context
     this.#pages = new Pages(context)
-    this.#fetcher = new Fetcher(context)
+    this.#transaction = new JobTransaction(context, () => this.#queue)
+    this.#ticker = new ScheduleTicker(context, this.#transaction)
+    this.schedules = new BullmqSchedules(context, this.#ticker)
+    this.#ends = new EndWatcher(context)
+    this.#fetcher = new Fetcher(context, this.#ends)
     this.#cancellation = new Cancellation(context, this.#fetcher)
     this.#unlisten = control.listen(name, message => { this.#hear(message, worker) })
     this.shared = {
@@ -42,12 +52,15 @@ export class BullmqQueue implements StoreQueue {
     }
     this.#offConnected = redis.onConnected(() => {
       this.#fetcher.connected()
+      this.#ticker.wake()
       void this.#limit().catch(() => {})
       void this.#checkPaused(worker).catch(() => {})
     })
   }
 
   get paused (): boolean { return this.#paused }
+
+  get reachable (): boolean { return this.#context.redis.reachable }
 
   get condition (): Condition { return worst([this.#context.redis.condition, this.#fetcher.condition]) }
 
@@ -62,12 +75,20 @@ export class BullmqQueue implements StoreQueue {
     return { id, duplicate: id !== run.id }
   }
 
+  async enqueueMany (runs: NewRun[]): Promise<Enqueued[]> {
+    if (runs.length === 0) return []
+    const ids = await this.#transaction.addAll(runs)
+    return runs.map((run, i) => ({ id: ids[i] as string, duplicate: ids[i] !== run.id }))
+  }
+
   work (): void {
     this.#fetcher.take()
+    this.#ticker.work()
   }
 
   halt (): void {
     this.#fetcher.halt()
+    this.#ticker.halt()
   }
 
   async pause (): Promise<void> {
@@ -88,8 +109,16 @@ export class BullmqQueue implements StoreQueue {
     return { waiting: sum('waiting'), delayed: sum('delayed'), active: sum('active'), succeeded: sum('succeeded'), failed: sum('failed') }
   }
 
+  async waitingSince (): Promise<number | undefined> {
+    return await this.#pages.waitingSince()
+  }
+
   async list (state: ListedState, cursor: string | undefined, limit: number): Promise<RunPage> {
     return await this.#pages.list(state, cursor, limit)
+  }
+
+  async get (id: string): Promise<QueuedRun | undefined> {
+    return await this.#pages.get(id)
   }
 
   async retry (id: string): Promise<boolean> {
@@ -109,8 +138,11 @@ export class BullmqQueue implements StoreQueue {
 
   async cancel (id: string): Promise<'waiting' | 'active' | undefined> {
     let found: 'active' | undefined
+    let marked = false
     for (;;) {
       const state = await this.#context.redis.call(async () => await this.#queue.getJobState(id))
+      if (!marked && ['active', 'waiting', 'delayed', 'prioritized'].includes(state)) await this.#ends.mark(id)
+      marked = true
       switch (state) {
         case 'active':
           await this.#cancellation.cancel(id)
@@ -131,10 +163,29 @@ export class BullmqQueue implements StoreQueue {
     }
   }
 
-  async remove (id: string): Promise<boolean> {
-    const cancelled = await this.cancel(id)
-    const removed = await this.#remove(id)
-    return cancelled !== undefined || removed
+  async remove (id: string): Promise<'waiting' | 'ended' | undefined> {
+    for (;;) {
+      const state = await this.#context.redis.call(async () => await this.#queue.getJobState(id))
+      switch (state) {
+        case 'active':
+        case 'unknown':
+          return undefined
+        case 'waiting':
+        case 'delayed':
+        case 'prioritized':
+          // If that fails, a worker has fetched it meanwhile: look again.
+          if (await this.#remove(id)) return 'waiting'
+          break
+        case 'completed':
+        case 'failed':
+        case 'waiting-children':
+          if (await this.#remove(id)) return 'ended'
+      }
+    }
+  }
+
+  onEnd (id: string, listener: EndListener): () => void {
+    return this.#ends.add(id, listener)
   }
 
   async clear (state: Exclude<ListedState, 'active'>): Promise<number> {
@@ -187,14 +238,15 @@ export class BullmqQueue implements StoreQueue {
   async #stop (): Promise<void> {
     this.#unlisten()
     this.#offConnected()
+    this.#ends.stop()
     await this.#fetcher.close()
     await this.#made?.close()
   }
 
   /** Created when the connection is up, and anew if it is lost before BullMQ is ready, which treats the first as broken then. */
-  get #queue (): Queue<JobData, void> {
+  get #queue (): Queue<JobData, unknown> {
     if (this.#made !== undefined) return this.#made
-    const made = new this.#context.engine.Queue<JobData, void>(this.#context.options.name, { connection: this.#context.redis.client as never, prefix: this.#context.prefix })
+    const made = new this.#context.engine.Queue<JobData, unknown>(this.#context.options.name, { connection: this.#context.redis.client as never, prefix: this.#context.prefix })
     // RedisConnection handles the errors of the connection.
     made.on('error', () => {})
     made.waitUntilReady().catch(() => { this.#made = undefined })
@@ -227,6 +279,9 @@ export class BullmqQueue implements StoreQueue {
         break
       case 'ended':
         this.#cancellation.ended(id)
+        break
+      case 'scheduled':
+        this.#ticker.wake()
         break
       case 'paused':
       case 'resumed':

@@ -1,23 +1,33 @@
+import { endScripts } from './ends/end-scripts.ts'
+import { addScripts } from './jobs/add-scripts.ts'
 import { pageScripts } from './jobs/page-scripts.ts'
 import type { Client } from './redis/client.ts'
+import { scheduleScripts } from './schedules/schedule-scripts.ts'
 
 // Commands that BullMQ does not have. Redis runs each script as one step, so that no other process can come in between.
 
 const scripts = {
   ...pageScripts,
+  ...addScripts,
+  ...endScripts,
+  ...scheduleScripts,
   // Renews the lock of a job. Takes an expired one back, unless another process has taken the job since: then it is not in the list of active jobs, or
-  // was begun again (ats). BullMQ notes in a set which jobs may be stalled.
+  // was begun again (ats). BullMQ notes in a set which jobs may be stalled. A Redis that is full refuses SET and LPUSH, if they are the first that a
+  // script writes: it takes PEXPIRE and LREM.
   fbtHold: {
     numberOfKeys: 4,
     lua: `
       local holder = redis.call('GET', KEYS[1])
       if holder and holder ~= ARGV[2] then return 0 end
-      if not holder then
+      if holder then
+        redis.call('PEXPIRE', KEYS[1], ARGV[4])
+      else
+        if redis.call('EXISTS', KEYS[4]) == 0 then return -1 end
         if redis.call('HGET', KEYS[4], 'ats') ~= ARGV[3] then return 0 end
         if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
         redis.call('LPUSH', KEYS[2], ARGV[1])
+        redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])
       end
-      redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])
       redis.call('SREM', KEYS[3], ARGV[1])
       return 1`
   },
@@ -39,6 +49,11 @@ const scripts = {
       local attempts = redis.call('HGET', KEYS[1], 'atm')
       if attempts and not string.match(attempts, '^%d+$') then redis.call('HDEL', KEYS[1], 'atm') end`
   },
+  // How often the job was taken from a process that had died, and whose it is.
+  fbtCrashes: {
+    numberOfKeys: 1,
+    lua: "return redis.call('HMGET', KEYS[1], 'stc', 'data', 'deid')"
+  },
   fbtRaise: {
     numberOfKeys: 1,
     lua: `
@@ -58,10 +73,11 @@ export class Scripts {
     for (const [name, definition] of Object.entries(scripts)) client.defineCommand(name, definition)
   }
 
-  /** Renews the lock of a job that was begun so many times. Resolves to whether this process has the job. */
-  async hold (id: string, token: string, begun: number, lease: number): Promise<boolean> {
+  /** Renews the lock of a job that was begun so many times. Resolves to whether this process has it, another one may have it, or nobody. */
+  async hold (id: string, token: string, begun: number, lease: number): Promise<'held' | 'taken' | 'gone'> {
     const keys = [this.#toKey(`${id}:lock`), this.#toKey('active'), this.#toKey('stalled'), this.#toKey(id)]
-    return await this.#client.runCommand('fbtHold', [...keys, id, token, String(begun), lease]) === 1
+    const answer = await this.#client.runCommand('fbtHold', [...keys, id, token, String(begun), lease])
+    return answer === 1 ? 'held' : answer === -1 ? 'gone' : 'taken'
   }
 
   /** Takes a key for a job. Resolves to whether the job has it. */
@@ -72,6 +88,12 @@ export class Scripts {
   /** Removes from a job what would keep BullMQ from failing it. */
   async mend (id: string): Promise<void> {
     await this.#client.runCommand('fbtMend', [this.#toKey(id)])
+  }
+
+  /** How many processes have died under a job, and its data and key. */
+  async crashes (id: string): Promise<{ crash: number, data: string | null, key: string | null }> {
+    const [crash, data, key] = await this.#client.runCommand('fbtCrashes', [this.#toKey(id)]) as Array<string | null>
+    return { crash: Number(crash), data: data ?? null, key: key ?? null }
   }
 
   async recall (name: string): Promise<number | undefined> {

@@ -1,62 +1,129 @@
 import type { Keep } from '../store.ts'
 
-/** Ended runs by id, the oldest first: at most `count`, and none older than `age`. */
-export class FinishedRuns<R extends { readonly id: string, readonly finishedAt: number }> {
+/** A run that has ended. */
+interface Finished {
+  readonly id: string
+  /** Written when somebody reads the run: few ended runs are ever read. */
+  finishedAt: number
+}
+
+/** Slots of a new ring; it grows up to `count`. */
+const SLOTS = 16
+
+/**
+ * Ended runs, the oldest first: at most `count`, and none older than `age`. A ring buffer, as every run of a queue comes through here, and few are ever
+ * looked up: a map by id takes half the time of a short run.
+ */
+export class FinishedRuns<R extends Finished> {
   readonly #count: number
   readonly #age: number
-  readonly #runs = new Map<string, R>()
   readonly #wall: () => number
+  #runs: Array<R | undefined>
+  /** When each of them ended, in milliseconds since the epoch. */
+  #times: number[]
+  /** Index of the oldest. */
+  #first = 0
+  #size = 0
 
   constructor ({ count = Infinity, age = Infinity }: Keep, wall: () => number) {
     this.#count = count
     this.#age = age
     this.#wall = wall
+    const slots = Math.min(count, SLOTS)
+    this.#runs = new Array<R | undefined>(slots).fill(undefined)
+    this.#times = new Array<number>(slots).fill(0)
   }
 
   /** Whether it keeps no runs. */
   get none (): boolean { return this.#count === 0 }
 
   get size (): number {
-    this.#expire()
-    return this.#runs.size
+    this.#expire(this.#wall())
+    return this.#size
   }
 
-  add (run: R): void {
-    this.#runs.set(run.id, run)
-    this.#expire()
+  /** Adds a run that ends now. */
+  add (run: R, now: number): void {
+    this.#expire(now)
+    if (this.#size === this.#count) this.#dropOldest()
+    else if (this.#size === this.#runs.length) this.#grow()
+    const slot = this.#slotOf(this.#size++)
+    this.#runs[slot] = run
+    this.#times[slot] = now
   }
 
   find (id: string): R | undefined {
-    this.#expire()
-    return this.#runs.get(id)
+    this.#expire(this.#wall())
+    const place = this.#placeOf(id)
+    return place === -1 ? undefined : this.#at(place)
   }
 
   /** Removes and returns a run. */
   take (id: string): R | undefined {
-    this.#expire()
-    const run = this.#runs.get(id)
-    this.#runs.delete(id)
+    this.#expire(this.#wall())
+    const place = this.#placeOf(id)
+    if (place === -1) return undefined
+    const run = this.#at(place)
+    // Those before it move up by one.
+    for (let at = place; at > 0; at--) {
+      const [to, from] = [this.#slotOf(at), this.#slotOf(at - 1)]
+      this.#runs[to] = this.#runs[from]
+      this.#times[to] = this.#times[from] as number
+    }
+    this.#dropOldest()
     return run
   }
 
   /** Removes all runs, and returns their number. */
   clear (): number {
     const { size } = this
-    this.#runs.clear()
+    this.#runs.fill(undefined)
+    this.#size = 0
     return size
   }
 
   /** All runs, the newest first. */
   list (): R[] {
-    this.#expire()
-    return [...this.#runs.values()].reverse()
+    return Array.from({ length: this.size }, (_, i) => this.#at(this.#size - 1 - i))
   }
 
-  #expire (): void {
-    const oldest = this.#wall() - this.#age
-    for (const { id, finishedAt } of this.#runs.values()) {
-      if (this.#runs.size <= this.#count && finishedAt > oldest) return
-      this.#runs.delete(id)
+  #slotOf (place: number): number {
+    const slot = this.#first + place
+    return slot < this.#runs.length ? slot : slot - this.#runs.length
+  }
+
+  #at (place: number): R {
+    const slot = this.#slotOf(place)
+    const run = this.#runs[slot] as R
+    run.finishedAt = this.#times[slot] as number
+    return run
+  }
+
+  /** The newest first: it is looked up most. */
+  #placeOf (id: string): number {
+    for (let place = this.#size - 1; place >= 0; place--) {
+      if (this.#runs[this.#slotOf(place)]?.id === id) return place
     }
+    return -1
+  }
+
+  #dropOldest (): void {
+    this.#runs[this.#first] = undefined
+    this.#first = this.#slotOf(1)
+    this.#size--
+  }
+
+  #expire (now: number): void {
+    const oldest = now - this.#age
+    while (this.#size > 0 && (this.#times[this.#first] as number) <= oldest) this.#dropOldest()
+  }
+
+  #grow (): void {
+    const length = Math.min(this.#count, this.#runs.length * 2)
+    const slots = Array.from({ length: this.#size }, (_, place) => this.#slotOf(place))
+    const rest = length - this.#size
+    this.#runs = [...slots.map(slot => this.#runs[slot]), ...new Array<undefined>(rest).fill(undefined)]
+    this.#times = [...slots.map(slot => this.#times[slot] as number), ...new Array<number>(rest).fill(0)]
+    this.#first = 0
   }
 }

@@ -12,6 +12,17 @@ export class Keys {
     return key === undefined ? undefined : this.#owners.get(key)
   }
 
+  /** How many of some runs would be no duplicates, if they were added in this order. */
+  newOf (runs: Keyed[]): number {
+    const keys = new Set<string>()
+    let count = 0
+    for (const { options: { key } } of runs) {
+      if (key === undefined) count++
+      else if (!this.#owners.has(key)) keys.add(key)
+    }
+    return count + keys.size
+  }
+
   /** Takes the key for a run. False if another run has it. */
   take ({ id, options: { key } }: Keyed): boolean {
     if (key === undefined) return true

@@ -17,6 +17,9 @@ export class PriorityQueue<L extends Prioritised> {
 
   get first (): L | undefined { return this.#zero.list.first ?? this.#levels[0]?.list.first }
 
+  /** The first item of each priority. */
+  get firsts (): L[] { return [this.#zero, ...this.#levels].flatMap(({ list }) => list.first ?? []) }
+
   /** Adds an item behind those of its priority. */
   add (one: L): void {
     this.#levelOf(one.priority).list.add(one)

@@ -1,26 +1,32 @@
 import { errorCodes } from '../../errors.ts'
 import type { Condition } from '../../health.ts'
+import { report } from '../../log.ts'
 import type { Progress } from '../../run/index.ts'
-import type { Alarm } from '../../time/index.ts'
-import type { Counts, Enqueued, ListedState, RunPage } from '../queued-run.ts'
-import type { NewRun, OpenOptions, Settlement, StoreQueue, StoreWorker } from '../store.ts'
+import type { Alarm, Clock } from '../../time/index.ts'
+import type { Counts, Enqueued, ListedState, QueuedRun, RunEnd, RunPage } from '../queued-run.ts'
+import { EndListeners } from '../end-listeners.ts'
+import type { EndListener, Keep, NewRun, OpenOptions, Settlement, StoreQueue, StoreWorker } from '../store.ts'
 import { Backpressure } from './backpressure.ts'
 import { Dispatcher, type RunSource } from './dispatcher.ts'
-import { Entry } from './entry.ts'
+import { endOf, Entry, recordOf } from './entry.ts'
 import { FinishedRuns } from './finished-runs.ts'
 import { Keys } from './keys.ts'
 import { pageOf } from './pages.ts'
 import { PendingRuns } from './pending-runs.ts'
+import { MemorySchedules, type ScheduledQueue } from './schedules.ts'
 
 const MAX_SIZE = 10_000
-const KEEP_FAILED = 100
+/** What is kept where the queue does not say: the last runs, for a time after their end. */
+const SUCCEEDED = { count: 100, age: 3_600_000 }
+const FAILED = { count: 100, age: 86_400_000 }
 /** Part of `maxSize` above which the queue is degraded. */
 const NEARLY_FULL = 0.8
 
 /** A queue in memory. */
-export class MemoryQueue implements StoreQueue, RunSource {
+export class MemoryQueue implements StoreQueue, RunSource, ScheduledQueue {
   readonly durable = false
   readonly shared: undefined
+  readonly schedules: MemorySchedules = new MemorySchedules(this)
   readonly #options: OpenOptions
   readonly #worker: StoreWorker
   readonly #maxSize: number
@@ -29,9 +35,12 @@ export class MemoryQueue implements StoreQueue, RunSource {
   readonly #finished: { succeeded: FinishedRuns<Entry>, failed: FinishedRuns<Entry> }
   readonly #keys = new Keys()
   readonly #backpressure = new Backpressure()
+  readonly #endListeners = new EndListeners()
   readonly #idle: Array<() => void> = []
   #closing = false
   #closed = false
+  /** When the run before ended, for the one that begins in its place: reading the clock costs as much as keeping a run. */
+  #endedAt: number | undefined = undefined
   /** How many times runs have come into a state. */
   #entered = 0
   /** The number of runs that failed while the queue was closing, and will not be retried. */
@@ -45,12 +54,20 @@ export class MemoryQueue implements StoreQueue, RunSource {
     this.#maxSize = maxSize
     this.#dispatcher = new Dispatcher(options, this)
     this.#finished = {
-      succeeded: new FinishedRuns({ ...succeeded, count: succeeded.count ?? (succeeded.age === undefined ? 0 : Infinity) }, wall),
-      failed: new FinishedRuns({ ...failed, count: failed.count ?? KEEP_FAILED }, wall)
+      succeeded: new FinishedRuns(keepOf(succeeded, SUCCEEDED), wall),
+      failed: new FinishedRuns(keepOf({ ...failed, count: failed.count ?? (failed.age === undefined ? undefined : FAILED.count) }, FAILED), wall)
     }
   }
 
+  get name (): string { return this.#options.name }
+
+  get clock (): Clock { return this.#options.clock }
+
   get paused (): boolean { return this.#dispatcher.paused }
+
+  get reachable (): boolean { return true }
+
+  get backlog (): number { return this.#dispatcher.works ? this.#pending.waiting.size : 0 }
 
   get condition (): Condition {
     if (this.#pending.size <= this.#maxSize * NEARLY_FULL) return { status: 'ok' }
@@ -58,23 +75,33 @@ export class MemoryQueue implements StoreQueue, RunSource {
   }
 
   enqueue (run: NewRun): Enqueued | Promise<Enqueued> {
-    const lost = this.#closing && (!this.#dispatcher.works || this.#delayOf(run) > 0)
-    if (lost) throw new errorCodes.FST_BG_CLOSING(`Background queue "${this.#options.name}" takes no run that it could not finish`)
+    this.#refuseLost(run)
     const duplicate = this.#duplicateOf(run)
     if (duplicate !== undefined) return duplicate
     if (this.#pending.size < this.#maxSize && this.#backpressure.size === 0) return this.#add(run)
     if (this.#options.onFull !== 'wait') throw new errorCodes.FST_BG_QUEUE_FULL(this.#options.name, this.#pending.size)
     // A request that waits for room would hold up the close.
     if (this.#closing) throw this.#full()
-    return this.#backpressure.add(run)
+    return this.#backpressure.add([run]).then(([enqueued]) => enqueued as Enqueued)
+  }
+
+  enqueueMany (runs: NewRun[]): Enqueued[] | Promise<Enqueued[]> {
+    for (const run of runs) this.#refuseLost(run)
+    const enqueued = this.#backpressure.size === 0 ? this.#addAll(runs) : undefined
+    if (enqueued !== undefined) return enqueued
+    if (this.#options.onFull !== 'wait' || this.#keys.newOf(runs) > this.#maxSize) throw new errorCodes.FST_BG_QUEUE_FULL(this.#options.name, this.#pending.size)
+    if (this.#closing) throw this.#full()
+    return this.#backpressure.add(runs)
   }
 
   work (): void {
     this.#dispatcher.work()
+    this.schedules.work()
   }
 
   halt (): void {
     this.#dispatcher.halt()
+    this.schedules.halt()
     this.#tellIdle()
   }
 
@@ -93,8 +120,19 @@ export class MemoryQueue implements StoreQueue, RunSource {
     return { waiting: waiting.size, delayed: delayed.size, active: active.size, succeeded: succeeded.size, failed: failed.size }
   }
 
+  async waitingSince (): Promise<number | undefined> {
+    const { firsts } = this.#pending.waiting
+    return firsts.length === 0 ? undefined : Math.min(...firsts.map(({ waitingSince }) => waitingSince))
+  }
+
   async list (state: ListedState, cursor: string | undefined, limit: number): Promise<RunPage> {
     return pageOf(this.#options.name, state, this.#in(state), cursor, limit)
+  }
+
+  async get (id: string): Promise<QueuedRun | undefined> {
+    const { succeeded, failed } = this.#finished
+    const entry = this.#pending.find(id) ?? succeeded.find(id) ?? failed.find(id)
+    return entry && recordOf(entry)
   }
 
   async retry (id: string): Promise<boolean> {
@@ -130,19 +168,38 @@ export class MemoryQueue implements StoreQueue, RunSource {
       return 'active'
     }
     this.#drop(entry)
+    this.#endListeners.end(id, cancelled)
     this.#tellIdle()
     return 'waiting'
   }
 
-  async remove (id: string): Promise<boolean> {
+  async remove (id: string): Promise<'waiting' | 'ended' | undefined> {
     const { succeeded, failed } = this.#finished
-    return (succeeded.take(id) ?? failed.take(id)) !== undefined
+    const entry = this.#pending.find(id)
+    if (entry === undefined) return (succeeded.take(id) ?? failed.take(id)) && 'ended'
+    if (entry.state === 'active') return undefined
+    this.#drop(entry)
+    this.#endListeners.lose(id)
+    this.#tellIdle()
+    return 'waiting'
+  }
+
+  onEnd (id: string, listener: EndListener): () => void {
+    const { succeeded, failed } = this.#finished
+    if (this.#pending.find(id) !== undefined) return this.#endListeners.add(id, listener)
+    const entry = succeeded.find(id) ?? failed.find(id)
+    if (entry === undefined) listener.gone()
+    else listener.ended(endOf(entry))
+    return () => {}
   }
 
   async clear (state: Exclude<ListedState, 'active'>): Promise<number> {
     if (state === 'succeeded' || state === 'failed') return this.#finished[state].clear()
     const entries = this.#in(state)
-    for (const entry of entries) this.#drop(entry)
+    for (const entry of entries) {
+      this.#drop(entry)
+      this.#endListeners.lose(entry.id)
+    }
     this.#tellIdle()
     return entries.length
   }
@@ -160,9 +217,13 @@ export class MemoryQueue implements StoreQueue, RunSource {
 
   shutDown (): number {
     this.#closing = true
+    this.schedules.halt()
     this.#backpressure.refuse(() => this.#full())
     const lost = [...this.#pending.delayed, ...this.#dispatcher.works ? [] : this.#pending.waiting]
-    for (const entry of lost) this.#drop(entry)
+    for (const entry of lost) {
+      this.#drop(entry)
+      if (this.#endListeners.has(entry.id)) this.#endListeners.fail(entry.id, this.#ends())
+    }
     this.#tellIdle()
     return lost.length
   }
@@ -176,6 +237,20 @@ export class MemoryQueue implements StoreQueue, RunSource {
     return this.shutDown() + this.#lost
   }
 
+  isPending (id: string): boolean {
+    return this.#pending.find(id) !== undefined
+  }
+
+  enqueueTick (run: NewRun): void {
+    const { log, name } = this.#options
+    const refused = (error: unknown): void => { report.tickRefused(log, name, run.options.tick, error) }
+    try {
+      void Promise.resolve(this.enqueue(run)).catch(refused)
+    } catch (error) {
+      refused(error)
+    }
+  }
+
   /** Whether a run waits, for the dispatcher. */
   get any (): boolean { return this.#pending.waiting.first !== undefined }
 
@@ -186,7 +261,8 @@ export class MemoryQueue implements StoreQueue, RunSource {
     waiting.remove(entry)
     this.#enter(entry, 'active')
     active.add(entry)
-    entry.startedAt = this.#options.clock.wall()
+    entry.startedAt = this.#endedAt ?? this.#options.clock.wall()
+    this.#endedAt = undefined
     if (entry.more !== undefined) entry.more.interrupted = false
     if (entry.options.keyUntil === 'started') this.#keys.release(entry)
     this.#admit()
@@ -217,6 +293,18 @@ export class MemoryQueue implements StoreQueue, RunSource {
     if (this.#delayOf(run) > 0) this.#delay(entry, run.options.delay, run.options.runAt)
     else this.#makeWait(entry)
     return { id: run.id, duplicate: false }
+  }
+
+  /** Adds all runs; undefined if there is no room for them. */
+  #addAll (runs: NewRun[]): Enqueued[] | undefined {
+    if (this.#pending.size + this.#keys.newOf(runs) > this.#maxSize) return undefined
+    return runs.map(run => this.#duplicateOf(run) ?? this.#add(run))
+  }
+
+  /** The application closes, and the queue could not finish the run. */
+  #refuseLost (run: NewRun): void {
+    const lost = this.#closing && (!this.#dispatcher.works || this.#delayOf(run) > 0)
+    if (lost) throw new errorCodes.FST_BG_CLOSING(`Background queue "${this.#options.name}" takes no run that it could not finish`)
   }
 
   #enter (entry: Entry, state: ListedState): void {
@@ -275,7 +363,11 @@ export class MemoryQueue implements StoreQueue, RunSource {
   /** Accepts runs that wait for room. */
   #admit (): void {
     if (this.#backpressure.size === 0) return
-    this.#backpressure.admit(run => this.#duplicateOf(run) ?? (this.#pending.size < this.#maxSize ? this.#add(run) : undefined))
+    this.#backpressure.admit(runs => this.#addAll(runs))
+  }
+
+  #ends (): Error {
+    return new errorCodes.FST_BG_CLOSING(`Background queue "${this.#options.name}" ends before the run could`)
   }
 
   #full (): Error {
@@ -293,25 +385,34 @@ export class MemoryQueue implements StoreQueue, RunSource {
     } else if (retryIn !== undefined && this.#closing) {
       this.#lost++
       this.#forget(entry)
+      if (this.#endListeners.has(entry.id)) this.#endListeners.fail(entry.id, this.#ends())
     } else if (retryIn !== undefined) {
       entry.attempt++
       this.#keys.take(entry)
       this.#delay(entry, retryIn, undefined)
     } else {
       this.#forget(entry)
-      if (outcome === 'succeeded' || outcome === 'failed') this.#keep(entry, outcome)
+      if (outcome === 'succeeded') this.#keep(entry, outcome, settlement.value)
+      else if (outcome === 'failed') this.#keep(entry, outcome)
+      else if (outcome === 'cancelled' && this.#endListeners.has(entry.id)) this.#endListeners.end(entry.id, cancelled)
     }
     entry.more?.ended?.forEach(tell => { tell() })
     this.#dispatcher.ended()
+    this.#endedAt = undefined
     this.#tellIdle()
   }
 
-  #keep (entry: Entry, outcome: 'succeeded' | 'failed'): void {
+  #keep (entry: Entry, outcome: 'succeeded' | 'failed', value?: () => string | undefined): void {
     const finished = this.#finished[outcome]
-    if (finished.none) return
+    const awaited = this.#endListeners.has(entry.id)
+    if (finished.none && !awaited) return
     this.#enter(entry, outcome)
-    entry.details.finishedAt = this.#options.clock.wall()
-    finished.add(entry)
+    if (value !== undefined) entry.details.value = value()
+    if (awaited) this.#endListeners.end(entry.id, endOf(entry))
+    if (finished.none) return
+    const now = this.#options.clock.wall()
+    finished.add(entry, now)
+    this.#endedAt = now
   }
 
   #tellIdle (): void {
@@ -319,3 +420,10 @@ export class MemoryQueue implements StoreQueue, RunSource {
     for (const tell of this.#idle.splice(0)) tell()
   }
 }
+
+/** What the queue says; the defaults only where it says nothing. */
+function keepOf (given: Keep, defaults: Keep): Keep {
+  return given.count === undefined && given.age === undefined ? defaults : given
+}
+
+const cancelled: RunEnd = { outcome: 'cancelled', value: undefined, error: undefined }

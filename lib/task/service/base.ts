@@ -1,5 +1,5 @@
 import { errorCodes } from '../../errors.ts'
-import { type Attempt, type Execution, type RunHandle, type RunResult, skipped } from '../../run/index.ts'
+import { type Attempt, type Execution, type RunHandle, Result, type RunResult } from '../../run/index.ts'
 import type { TaskState } from '../states.ts'
 import { Task } from '../task.ts'
 
@@ -37,7 +37,7 @@ export abstract class ServiceBase extends Task {
 
   protected override enter (next: TaskState): void {
     // A new life ends in `stopped` by default, even if the one before ended in `paused`.
-    if (next === 'running') this.shutdown.target = 'stopped'
+    if (next === 'running') this.stopState.target = 'stopped'
     super.enter(next)
   }
 
@@ -49,7 +49,7 @@ export abstract class ServiceBase extends Task {
       const ended = async (error?: unknown): Promise<void> => {
         // Another run, or none, if a stop has superseded the start.
         const begun = this.last?.attempt.id === id
-        settle(begun ? await this.last?.ended as RunResult : { ...skipped, outcome: 'cancelled', error })
+        settle(begun ? await this.last?.ended as RunResult : new Result('cancelled', undefined, error, 0))
       }
       this.startAs(id).then(async () => { await ended() }, ended)
     })

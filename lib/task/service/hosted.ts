@@ -4,6 +4,7 @@ import { report } from '../../log.ts'
 import type { Attempt, RunResult } from '../../run/index.ts'
 import { formatDuration } from '../../time/index.ts'
 import type { TaskHost } from '../host.ts'
+import { settingsOf } from '../options.ts'
 import { ServiceBase } from './base.ts'
 import type { HostedOptions } from './options.ts'
 
@@ -19,6 +20,8 @@ export class HostedService extends ServiceBase {
   }
 
   get kind (): 'hosted' { return 'hosted' }
+
+  override get settings (): Record<string, unknown> { return settingsOf(this.#options) }
 
   protected get live (): boolean { return this.state === 'running' }
 

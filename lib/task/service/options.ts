@@ -1,8 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import { check, type Check, func, invalid } from '../../check.ts'
+import { type hostedKeys, kinds } from '../../option-names.ts'
 import type { AnyInstance, Run, TaskHandler } from '../../run/index.ts'
 import { type Duration, positiveDuration } from '../../time/index.ts'
-import { checkLevel, handlerChecks, type HandlerOptions, hostedKeys, otherKinds, sharedChecks, sharedDefaults, type SharedHandlerOptions, type SharedOptions, type TaskOptions } from '../options.ts'
+import { checkLevel, handlerChecks, type HandlerOptions, sharedChecks, sharedDefaults, type SharedHandlerOptions, type SharedOptions, type TaskOptions } from '../options.ts'
 import { defaultRestart, restart, type RestartOptions, type RestartPolicy, type RestartWhen } from './restart.ts'
 
 /** Options of a service. */
@@ -38,10 +39,13 @@ interface Stop<Server> {
   stop: HostedFunction<Server>
 }
 
+/** No class instance fits it: its `start` would be called with the owner as `this`, and it comes from a prototype. TypeScript gives an index signature only to plain objects. */
+interface Plain { [symbol: symbol]: never }
+
 type Optional<T> = { [K in keyof T]?: T[K] | undefined }
 
 /** A hosted service and its options, as one object with `start`, `stop` or both. */
-export type HostedServiceOptions<Server = AnyInstance> = TaskOptions & StartTimeout &
+export type HostedServiceOptions<Server = AnyInstance> = Plain & TaskOptions & StartTimeout &
   ((Start<Server> & Optional<Stop<Server>>) | (Optional<Start<Server>> & Stop<Server>))
 
 /** Options of a service, checked and complete. */
@@ -59,7 +63,7 @@ export function serviceOptions (where: string, given: unknown, owner: FastifyIns
   // The value of a missing configuration: the user meant a timed task, not a service that runs once.
   const schedule = ['every', 'cron'].find(key => Object.hasOwn(Object(given), key))
   if (schedule !== undefined) throw invalid(`${where}: option "${schedule}" is undefined. Pass ${schedule === 'every' ? 'a period' : 'a cron expression'}, or leave it out for a service.`)
-  const options = { ...sharedDefaults, timeout: undefined, onGiveUp: 'close' as const, restart: defaultRestart, ...check(where, given, serviceChecks, otherKinds) }
+  const options = { ...sharedDefaults, timeout: undefined, onGiveUp: 'close' as const, restart: defaultRestart, ...check(where, given, serviceChecks, kinds) }
   checkLevel(where, options.logLevel, owner)
   return options
 }
@@ -68,7 +72,7 @@ export function serviceOptions (where: string, given: unknown, owner: FastifyIns
 export function hostedOptions (where: string, given: unknown, owner: FastifyInstance): HostedOptions {
   const { pluginTimeout = 0 } = owner.initialConfig
   const limit = pluginTimeout === 0 ? Infinity : Math.max(pluginTimeout - 500, pluginTimeout / 2)
-  const options = { ...sharedDefaults, start: undefined, stop: undefined, startTimeout: limit, ...check(where, given, hostedChecks, otherKinds) }
+  const options = { ...sharedDefaults, start: undefined, stop: undefined, startTimeout: limit, ...check(where, given, hostedChecks, kinds) }
   if (options.start === undefined && options.stop === undefined) {
     throw invalid(`${where} has no handler, and neither "start" nor "stop". Pass a function last, or an object with at least one of the two.`)
   }

@@ -116,7 +116,10 @@ export class Service extends ServiceBase {
     if (result.outcome === 'failed') report.serviceFails(this.log, this.name, attempt, result, this.#restarts.failures, delay)
     else report.serviceRestarted(this.log, this.name, attempt, result)
     this.enter('backoff')
-    this.#restart = clock.after(delay, () => { this.#beginLife() })
+    this.#restart = clock.after(delay, () => {
+      this.host.observer?.restarted(this)
+      this.#beginLife()
+    })
   }
 
   #giveUp (attempt: Attempt, result: RunResult): void {

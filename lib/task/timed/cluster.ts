@@ -6,8 +6,8 @@ import type { RunResult, TaskHandler } from '../../run/index.ts'
 import { type ClaimedRun, RELEASE, type RunOptions, type Settlement, type Shared, type Store, storedError, type StoreQueue, type StoreWorker } from '../../store/index.ts'
 import { LATE, type Timer } from '../../time/index.ts'
 import type { TaskHost } from '../host.ts'
-import type { RunRequest } from './backlog.ts'
 import type { TimedOptions } from './options.ts'
+import type { RunRequest } from './overlap.ts'
 import { TimedTask } from './timed.ts'
 
 /** The payload that a tick enqueues. */
@@ -159,8 +159,10 @@ export class ClusterTask extends TimedTask implements StoreWorker {
   protected override tickOn (resumed: boolean): void {
     super.tickOn(resumed)
     this.#store.work()
+    if (!resumed) return
     // Leave out the ticks of the pause, also for a process that starts next.
-    if (resumed) this.#shared.raise(DUE, this.#wall).catch(() => {})
+    this.#asking = undefined
+    this.#shared.raise(DUE, this.#wall).catch(() => {})
   }
 
   protected override tickOff (): void {
@@ -198,8 +200,10 @@ export class ClusterTask extends TimedTask implements StoreWorker {
         await new Promise<void>(resolve => { this.host.scheduleClock.after(AGAIN, resolve) })
       }
     }
+    // One that ticks no more adds none either: those before it may be missing.
+    if (!this.#isTicking(life)) return
     if (this.#asking === life) this.#asking = undefined
-    if (this.#isTicking(life)) this.tickSince(since)
+    this.tickSince(since)
   }
 
   /** Enqueues ticks in order, so that DUE means that all ticks before it are enqueued, too. */
@@ -216,7 +220,7 @@ export class ClusterTask extends TimedTask implements StoreWorker {
     const { dueAt, at, caughtUp = false } = tick
     try {
       if (this.#asking !== undefined) return false
-      if (this.#store.condition.status !== 'ok' || (!caughtUp && this.#wall - at > LATE)) throw new Error('too late')
+      if (!this.#store.reachable || (!caughtUp && this.#wall - at > LATE)) throw new Error('too late')
       // The store may have dropped an id that old.
       if (this.#wall - dueAt > LATE + this.options.ticker.options.jitter && dueAt <= Number(await this.#shared.recall(DUE))) return true
       await this.#store.enqueue({ id: `${this.name}-${dueAt}`, payload: JSON.stringify(tick), options: plain })

@@ -1,8 +1,10 @@
 import type { FastifyInstance } from 'fastify'
-import { boolean, check, type Check, func, invalid, oneOf, show, text, wrong } from '../../check.ts'
+import { boolean, check, type Check, func, invalid, oneOf, text, wrong } from '../../check.ts'
+import { kinds, type timedKeys } from '../../option-names.ts'
 import { retry, type RetryOptions, type RetryPolicy } from '../../run/index.ts'
-import { Aligned, ByCron, duration, type Duration, Every, type Misfire, parseCron, period, Ticker, type TickerOptions, UnknownZone } from '../../time/index.ts'
-import { checkLevel, handlerChecks, type HandlerOptions, otherKinds, sharedDefaults, type SharedHandlerOptions, timedKeys } from '../options.ts'
+import { Aligned, ByCron, cronOf, duration, type Duration, Every, type Misfire, period } from '../../time/index.ts'
+import { checkLevel, handlerChecks, type HandlerOptions, sharedDefaults, type SharedHandlerOptions } from '../options.ts'
+import { Ticker, type TickerOptions } from './ticker.ts'
 
 /** Options of a timed task besides its schedule. */
 export interface TimedTaskOptions extends HandlerOptions {
@@ -86,7 +88,7 @@ export function isTimed (given: unknown): boolean {
 
 /** Checks the options of a timed task. Throws `FST_BG_INVALID_OPTION`. */
 export function timedOptions (where: string, given: unknown, owner: FastifyInstance, now: number): TimedOptions {
-  const options = check(where, given, timedChecks, otherKinds)
+  const options = check(where, given, timedChecks, kinds)
   const { every = 0, cron, timezone, cluster } = options
   if (every > 0 && cron !== undefined) throw invalid(`${where}: "every" and "cron" exclude each other. Pass one of them.`)
   if (timezone !== undefined && cron === undefined) throw invalid(`${where}: "timezone" goes with "cron"; a period has none.`)
@@ -141,14 +143,7 @@ function everyOption (period: number): Every {
 }
 
 function cronOption (where: string, cron: string, timezone: string | undefined, now: number): ByCron {
-  try {
-    const pattern = parseCron(cron, timezone, now)
-    const before = last?.ticker.options.schedule
-    return before instanceof ByCron && before.pattern === pattern ? before : new ByCron(pattern)
-  } catch (error) {
-    if (error instanceof UnknownZone) {
-      throw invalid(`${where}: option "timezone" must be an IANA time zone, such as 'Europe/Berlin' or 'UTC'; received ${show(timezone)}.`)
-    }
-    throw invalid(`${where}: option "cron" must be a cron expression, such as '0 2 * * *' or '@daily'; received ${show(cron)}: ${(error as Error).message}.`)
-  }
+  const pattern = cronOf(where, cron, timezone, now)
+  const before = last?.ticker.options.schedule
+  return before instanceof ByCron && before.pattern === pattern ? before : new ByCron(pattern)
 }

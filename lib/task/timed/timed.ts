@@ -3,12 +3,15 @@ import { errorCodes, type Reason } from '../../errors.ts'
 import { type Condition, IN_A_ROW, OVERDUE } from '../../health.ts'
 import { report, type RunReport } from '../../log.ts'
 import { type Attempt, type RunHandle, type RunResult, skipped, type TaskHandler, uuid } from '../../run/index.ts'
-import type { Clock, TickState, TickTarget } from '../../time/index.ts'
+import { Aligned, ByCron, type Clock, Every } from '../../time/index.ts'
+import type { TaskTiming } from '../handle.ts'
 import type { TaskHost } from '../host.ts'
 import type { TaskState } from '../states.ts'
+import { settingsOf } from '../options.ts'
 import { Task } from '../task.ts'
-import { type AwaitedRequest, type RunRequest, TickBacklog } from './backlog.ts'
 import type { TimedOptions } from './options.ts'
+import { type AwaitedRequest, type RunRequest, TickBacklog } from './overlap.ts'
+import type { TickState, TickTarget } from './tick-target.ts'
 
 /**
  * A task that runs when its schedule says so.
@@ -43,11 +46,28 @@ export class TimedTask extends Task implements TickTarget {
 
   override get dormant (): boolean { return !this.active }
 
+  override get overdue (): number | undefined {
+    const dueAt = this.#backlog?.dueAt
+    return dueAt && this.#latenessOf(dueAt)
+  }
+
   get scheduleClock (): Clock { return this.host.scheduleClock }
 
   get origin (): number { return this.#origin ?? NaN }
 
   override get nextRunAt (): Date | undefined { return this.options.ticker.nextAt(this) }
+
+  override get timing (): TaskTiming {
+    const { schedule } = this.options.ticker.options
+    const { text: cron, timezone }: { text?: string, timezone?: string } = schedule instanceof ByCron ? schedule.pattern : {}
+    return { every: schedule instanceof Every || schedule instanceof Aligned ? schedule.period : undefined, cron, timezone }
+  }
+
+  override get settings (): Record<string, unknown> {
+    const { ticker, ...options } = this.options
+    const { schedule, ...ofTicker } = ticker.options
+    return settingsOf({ ...this.timing, ...options, ...ofTicker })
+  }
 
   override nextRuns (count: number): Date[] {
     super.nextRuns(count)
@@ -187,7 +207,7 @@ export class TimedTask extends Task implements TickTarget {
     else if (overlap !== 'wait' || !this.backlog.takes(request)) this.skipTick(request)
   }
 
-  protected run ({ dueAt, missed, handle }: RunRequest, later: boolean, handler = this.#handler, { timeout, retry }: Pick<TimedOptions, 'timeout' | 'retry'> = this.options): void {
+  protected run ({ dueAt, missed, triggered = false, handle }: RunRequest, later: boolean, handler = this.#handler, { timeout, retry }: Pick<TimedOptions, 'timeout' | 'retry'> = this.options): void {
     if (this.state === 'idle' || this.state === 'backoff') this.enter('running')
     this.host.closeable.add(this)
     this.runs.start({
@@ -202,13 +222,22 @@ export class TimedTask extends Task implements TickTarget {
       later,
       timeout,
       retry,
-      started: attempt => { if (attempt.number === 1) report.tick(this.log, this.name, attempt, dueAt) },
+      started: attempt => {
+        if (attempt.number > 1) return
+        if (!triggered) this.host.observer?.tickBegan(this, this.#latenessOf(dueAt))
+        report.tick(this.log, this.name, attempt, dueAt)
+      },
       retrying: (attempt, result, delay) => {
         report.retried(this.log, this.name, attempt, result, delay)
         if (this.state === 'running' && this.runs.size === 1) this.enter('backoff')
       },
       resumed: () => { if (this.state === 'backoff') this.enter('running') }
     })
+  }
+
+  /** How long ago a tick could have begun at the latest: its jitter is no delay. */
+  #latenessOf (dueAt: Date): number {
+    return Math.max(0, this.host.clock.wall() - dueAt.getTime() - this.options.ticker.options.jitter)
   }
 
   protected settled (attempt: Attempt, result: RunResult): void {

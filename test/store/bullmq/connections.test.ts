@@ -1,10 +1,11 @@
 // What happens to connections in the field: by a proxy that does to them what networks do, and by settings of clients and of Redis.
-import { Redis as IORedis, type RedisOptions } from 'ioredis'
+import type { EventEmitter } from 'node:events'
+import { Redis as IORedis } from 'ioredis'
 import { createClient } from 'redis'
 import t, { type Test } from 'tap'
-import { type BackgroundQueue } from '../../../lib/index.ts'
 import { bullmq } from '../../../lib/store/bullmq/index.ts'
 import { build, deferred, logged } from '../../support/helper.ts'
+import { open, timeUntil } from '../../support/connections.ts'
 import { Proxy } from '../../support/proxy.ts'
 import { needsRedis, Redis } from '../../support/redis.ts'
 
@@ -12,35 +13,6 @@ t.jobs = 4 // they mostly wait
 
 const options = needsRedis(true)
 const fast = ['--appendonly', 'yes', '--appendfsync', 'no']
-
-/** An application with one queue, and what its runs say. */
-async function open (t: Test, connection: Parameters<typeof bullmq>[0]['connection']) {
-  const { app, lines } = await build(t, { stores: { default: bullmq({ connection, prefix: `test-${Math.random()}` }) } })
-  const waiting = new Map<unknown, () => void>()
-  const queue: BackgroundQueue<unknown> = app.addBackgroundQueue('work', async ({ payload }) => { waiting.get(payload)?.() })
-  await app.ready()
-  const run = async (payload: unknown): Promise<void> => {
-    const ran = deferred()
-    waiting.set(payload, ran.resolve)
-    await queue.enqueue(payload)
-    await ran.promise
-  }
-  return { app, lines, queue, run }
-}
-
-/** Runs it again until it succeeds; to how many milliseconds that took. */
-async function timeUntil (work: () => Promise<unknown>): Promise<number> {
-  const began = performance.now()
-  for (;;) {
-    try {
-      await work()
-      return performance.now() - began
-    } catch (error) {
-      if ((error as { code?: string }).code !== 'FST_BG_STORE_UNAVAILABLE') throw error
-      await new Promise(resolve => { setTimeout(resolve, 50) })
-    }
-  }
-}
 
 type Make = (t: Test, url: string) => Parameters<typeof bullmq>[0]['connection']
 const clients: Record<string, Make> = {
@@ -68,7 +40,7 @@ for (const [name, make] of Object.entries(clients)) {
   })
 }
 
-for (const name of ['a URL', 'a client of ioredis'] as const) {
+for (const name of ['a URL', 'a client of ioredis', 'a client of redis'] as const) {
   t.test(`${name}: a primary that has become a replica is left within 5 s, and no call fails`, options, async t => {
     const [first, second] = [await Redis.start(t, fast), await Redis.start(t, fast)]
     const [one, two] = [first, second].map(redis => {
@@ -89,25 +61,21 @@ for (const name of ['a URL', 'a client of ioredis'] as const) {
   })
 }
 
-t.test('connections that are cut come back, and what waits in Redis runs', options, async t => {
-  const redis = await Redis.start(t, fast)
-  const proxy = await Proxy.start(t, redis.port)
-  const { run } = await open(t, proxy.url)
-  await run(0)
-  proxy.cut()
-  await timeUntil(async () => { await run(1) })
-  t.pass('it ran')
-})
-
-for (const bad of [{ commandTimeout: 500 }, { socketTimeout: 500 }, { maxRetriesPerRequest: 1 }, { enableOfflineQueue: false }, { lazyConnect: true }] as RedisOptions[]) {
-  t.test(`the client option ${Object.keys(bad)[0]}, which a connection that blocks cannot bear, does no harm`, options, async t => {
+const cut: Record<string, Make> = {
+  'a URL': (_t, url) => url,
+  // It would end the tries.
+  'options with a retryStrategy': (_t, url) => ({ url, retryStrategy: () => null }) as object,
+  'a client of redis with a reconnectStrategy': (_t, url) => createClient({ url, socket: { reconnectStrategy: false } }) as never
+}
+for (const [name, make] of Object.entries(cut)) {
+  t.test(`${name}: connections that are cut come back, and what waits in Redis runs`, options, async t => {
     const redis = await Redis.start(t, fast)
-    const { run, lines } = await open(t, { ...bad, port: redis.port })
+    const proxy = await Proxy.start(t, redis.port)
+    const { run } = await open(t, make(t, proxy.url))
     await run(0)
-    // Longer than the limit that the user has set, while the blocking connection waits.
-    await new Promise(resolve => { setTimeout(resolve, 1_500) })
-    await run(1)
-    t.same(lines.filter(({ level }) => level === 'error'), [])
+    proxy.cut()
+    await timeUntil(async () => { await run(1) })
+    t.pass('it ran')
   })
 }
 
@@ -125,6 +93,34 @@ t.test('a Redis user without INFO and CONFIG can use it, and nothing goes to std
   }
   t.same(warnings, [])
 })
+
+/** Makes a client tell of each of its duplicates, and of theirs. */
+function watched<Client extends { duplicate (...options: never[]): unknown }> (client: Client, made: Client[]): Client {
+  const { duplicate } = client
+  client.duplicate = (...options) => {
+    const copy = watched(duplicate.apply(client, options) as Client, made)
+    made.push(copy)
+    return copy
+  }
+  return client
+}
+
+for (const [name, make] of Object.entries(clients).slice(2)) {
+  t.test(`${name}: a connection of an application that has closed connects no more, and its errors are neither printed nor thrown`, options, async t => {
+    const redis = await Redis.start(t, fast)
+    const made: Array<EventEmitter & { connect (): Promise<unknown>, duplicate (): unknown }> = []
+    const { app, run } = await open(t, watched(make(t, redis.url) as never, made as never))
+    await run(0)
+    await app.close()
+    t.ok(made.length >= 3, 'one for commands, and two that block')
+    // BullMQ does that when a connection that blocks has been lost.
+    made[0]?.duplicate()
+    for (const client of made) await t.rejects(client.connect(), /closed/)
+    const printed = t.capture(console, 'error')
+    for (const client of made) client.emit('error', new Error('write EPIPE'))
+    t.same(printed().map(({ args }) => args), [])
+  })
+}
 
 t.test('a Redis that removes keys when it is full: one line at warn, through the log, and none on stderr', options, async t => {
   const redis = await Redis.start(t, [...fast, '--maxmemory-policy', 'allkeys-lru'])

@@ -46,7 +46,7 @@ t.test('over Redis', { skip: skip ?? noSignals }, async t => {
   t.test('a payload that kills its process fails after the fifth, and the others go on', async t => {
     const prefix = randomUUID()
     const { queue } = await share(t, { connection: url, prefix }, { autostart: false })
-    const poison = await queue.enqueue({ n: 0, do: 'die' })
+    const poison = await queue.enqueue({ n: 0, do: 'die' }, { key: 'poison', reqId: 'req-1' })
     for (let n = 1; n <= 20; n++) await queue.enqueue({ n, do: 'work', ms: 1 })
     const children = Array.from({ length: 6 }, () => spawn(t, prefix, '--lease=1s'))
     const exits = Promise.all(children.map(async ({ exit }) => (await exit).signal))
@@ -61,6 +61,10 @@ t.test('over Redis', { skip: skip ?? noSignals }, async t => {
     const survivors = children.filter(({ lines }) => !lines.some(({ msg, id }) => msg === 'begins' && id === poison.id))
     t.equal(survivors.length, 1)
     t.match(await survivors[0]?.line('run failed'), { level: 50, task: 'work', run: poison.id, attempt: 1, err: { message: new RegExp(`^${message}`) } })
+
+    t.match(await survivors[0]?.line('run taken over: its process has died, or has lost its lease (crash 5 of 5)'), { level: 40, task: 'work', run: poison.id, crash: 5, maxCrashes: 5, key: 'poison', reqId: 'req-1' })
+    const takeovers = children.flatMap(({ lines }) => lines.filter(({ msg, run }) => run === poison.id && msg.startsWith('run taken over')).map(({ crash }) => crash))
+    t.same(takeovers, [...new Set(takeovers)], 'each crash is told once')
 
     // By hand it is given five more.
     await queue.enqueue({ n: 21, do: 'work', ms: 1 })

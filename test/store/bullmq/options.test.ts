@@ -19,6 +19,7 @@ import { built, Child, noSignals } from '../../support/child.ts'
 import type { Work } from '../../fixtures/durable.ts'
 import { aborted, build, deferred, logged, rejection } from '../../support/helper.ts'
 import { needsRedis, Redis, redisUrl } from '../../support/redis.ts'
+import { nextMillisecond } from '../../support/queues.ts'
 import { share, until } from '../../support/shared.ts'
 
 const run = promisify(execFile)
@@ -34,22 +35,39 @@ t.test('where a package cannot be loaded, the error says what is missing', async
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'background-tasks-')))
   t.teardown(async () => { await rm(folder, { recursive: true, force: true }) })
   await writeFile(join(folder, 'package.json'), JSON.stringify({ version: '5.66.1' }))
-  const instead = (wanted: string, found: string): void => {
-    Resolver._resolveFilename = (request, ...rest) => resolve.call(Resolver, request === wanted ? found : request, ...rest)
+  const { cache } = createRequire(import.meta.url)
+  const instead = (found: Record<string, string>): void => {
+    // A module that is loaded is not looked for again.
+    for (const file of Object.keys(cache)) if (file.startsWith(folder) || /node_modules.(bullmq|ioredis)\b/.test(file)) Reflect.deleteProperty(cache, file)
+    Resolver._resolveFilename = (request, ...rest) => resolve.call(Resolver, found[request] ?? request, ...rest)
   }
   const connection = 'redis://127.0.0.1:1'
-  instead('bullmq/package.json', 'bullmq-not-installed')
+  instead({ bullmq: 'bullmq-not-installed' })
   t.throws(() => bullmq({ connection }), { code, message: /npm install bullmq ioredis/, cause: { code: 'MODULE_NOT_FOUND' } })
-  instead('bullmq/package.json', join(folder, 'package.json'))
+  const manifest = join(folder, 'package.json')
+  instead({ 'bullmq/package.json': manifest })
   t.throws(() => bullmq({ connection }), { code, message: /from version 6 on; installed is 5.66.1/ })
-  Resolver._resolveFilename = resolve
-  // A module that is loaded is not looked for again.
-  const { cache } = createRequire(import.meta.url)
-  for (const file of Object.keys(cache)) if (file.startsWith(folder)) Reflect.deleteProperty(cache, file)
-  const { app } = await build(t, { stores: { default: bullmq({ connection }) } })
-  instead('ioredis', 'ioredis-not-installed')
-  t.throws(() => app.addBackgroundQueue('a', () => {}), { code, message: /npm install ioredis; or pass a client/, cause: { code: 'MODULE_NOT_FOUND' } })
-  t.equal(app.backgroundTasks.get('a'), undefined)
+  instead({ ioredis: 'ioredis-not-installed' })
+  t.throws(() => bullmq({ connection }), { code, message: /npm install ioredis; or pass a client/, cause: { code: 'MODULE_NOT_FOUND' } })
+  t.ok(bullmq({ connection: createClient() as never }), 'a client of redis needs no ioredis')
+
+  // What we use of BullMQ that its types hide.
+  await writeFile(manifest, JSON.stringify({ version: '7.0.0' }))
+  const parts: Record<string, string> = {
+    'Worker.createJob': 'exports.Worker = class { moveStalledJobsToWait () {} }; exports.RedisQueueBackend = class { execCommand () {} }',
+    'Worker.moveStalledJobsToWait': 'exports.Worker = class { createJob () {} }; exports.RedisQueueBackend = class { execCommand () {} }',
+    'RedisQueueBackend.execCommand': 'exports.Worker = class { createJob () {} moveStalledJobsToWait () {} }',
+    'Worker.createJob and Worker.moveStalledJobsToWait': 'exports.Worker = class {}; exports.RedisQueueBackend = class { execCommand () {} }'
+  }
+  for (const [part, without] of Object.entries(parts)) {
+    await writeFile(join(folder, 'index.js'), without)
+    instead({ bullmq: join(folder, 'index.js'), 'bullmq/package.json': manifest })
+    t.throws(() => bullmq({ connection }), { code, message: `bullmq() needs ${part} of BullMQ, which the installed version 7.0.0 does not have. Run: npm install bullmq@6; or update fastify-background-tasks.` })
+  }
+  instead({ bullmq: join(folder, 'index.js'), 'bullmq/package.json': 'hidden' })
+  t.throws(() => bullmq({ connection }), { code, message: /the installed version \(unknown\) does not have/ })
+  instead({})
+  t.ok(bullmq({ connection }))
 })
 
 t.test('options that are none are refused', async t => {
@@ -110,12 +128,14 @@ t.test('on a Redis cluster', needsRedis(true), async t => {
   // Not ADDSLOTSRANGE, which Redis has from 7 on.
   await node.cluster('ADDSLOTS', ...Array.from({ length: 16_384 }, (_, slot) => slot))
   await until(async () => (await node.cluster('INFO')).includes('cluster_state:ok'))
-  const connection = new Cluster([{ host: '127.0.0.1', port }])
+  // With options that a connection which waits for runs cannot bear.
+  const connection = new Cluster([{ host: '127.0.0.1', port }], { redisOptions: { commandTimeout: 500, socketTimeout: 500, stringNumbers: true, maxRetriesPerRequest: 1 } })
   t.teardown(() => { connection.disconnect() })
-  const { app, queue } = await share(t, { connection, prefix: '{shop}' }, {}, {}, async ({ payload, signal }) => { if (payload.do === 'hold') await aborted(signal) })
+  const { app, queue, lines } = await share(t, { connection, prefix: '{shop}' }, {}, {}, async ({ payload, signal }) => { if (payload.do === 'hold') await aborted(signal) })
   const ticked = deferred<unknown>()
   app.addBackgroundTask('tick', { every: '100ms', cluster: true }, ({ id }) => { ticked.resolve(id) })
   t.match(await ticked.promise, /^tick-\d+$/)
+  await sleep(1_500)
   await queue.enqueue(work, { key: 'k', keyUntil: 'started', delay: 10 })
   await queue.drain()
   const { id } = await queue.enqueue({ ...work, do: 'hold' })
@@ -124,6 +144,7 @@ t.test('on a Redis cluster', needsRedis(true), async t => {
   await queue.pause()
   await queue.enqueue(work)
   t.match(await queue.counts(), { waiting: 1, delayed: 0, active: 0, succeeded: 2, failed: 0 })
+  t.same(lines.filter(({ level }) => level === 'error'), [])
 })
 
 t.test('queues that BullMQ cannot have are refused, and nothing is connected to', async t => {
@@ -165,8 +186,8 @@ t.test('without the packages it says which command to run', async t => {
   await writeFile(join(modules, 'bullmq/package.json'), JSON.stringify({ name: 'bullmq', version: '5.66.1', main: 'index.js' }))
   t.match(await program(), /^FST_BG_INVALID_OPTION bullmq\(\) needs the package bullmq from version 6 on; installed is 5.66.1. Run: npm install bullmq@latest/)
   await writeFile(join(modules, 'bullmq/package.json'), JSON.stringify({ name: 'bullmq', version: '6.0.0', main: 'index.js' }))
-  await writeFile(join(modules, 'bullmq/index.js'), '')
-  t.match(await program(), /^FST_BG_INVALID_OPTION bullmq\(\) needs the package ioredis to connect, which is not installed. Run: npm install ioredis; or pass a client of the package redis as "connection". MODULE_NOT_FOUND/)
+  await writeFile(join(modules, 'bullmq/index.js'), 'exports.Worker = class { createJob () {} moveStalledJobsToWait () {} }; exports.RedisQueueBackend = class { execCommand () {} }')
+  t.match(await program(), /^FST_BG_INVALID_OPTION bullmq\(\) needs the package ioredis, which is not installed. Run: npm install ioredis; or pass a client of the package redis as "connection". MODULE_NOT_FOUND/)
 })
 
 t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
@@ -307,7 +328,10 @@ t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
     const redis = new IORedis(url)
     t.teardown(() => { redis.disconnect() })
     const errors = [Object.assign(new Error('no trace'), { stack: '' }), Object.assign(new Error('odd'), { name: 'a: [b]' }), Object.assign(new Error(''), { code: 'E_CODE' })]
-    const { queue } = await share(t, { connection: url, prefix }, {}, {}, async ({ payload }) => { await Promise.reject(errors[payload.n]) })
+    const { queue } = await share(t, { connection: url, prefix }, {}, {}, async ({ payload }) => {
+      await nextMillisecond()
+      await Promise.reject(errors[payload.n])
+    })
     const ids: string[] = []
     for (const n of errors.keys()) ids.push((await queue.enqueue({ ...work, n })).id)
     await queue.drain()

@@ -221,6 +221,25 @@ t.test('Redis', skip === undefined ? {} : { skip }, async t => {
     t.match(await queue.counts(), { waiting: 1 })
   })
 
+  t.test('goes away from an idle process: nothing keeps that up when it is closed', { skip: noSignals }, async t => {
+    const redis = await Redis.start(t)
+    const { queue } = await share(t, { connection: redis.url, prefix: 'p' }, { autostart: false })
+    await queue.enqueue(work)
+    const child = new Child(t, program, [`--url=${redis.url}`, '--prefix=p'])
+    const direct = new IORedis(redis.url)
+    t.teardown(() => { direct.disconnect() })
+    direct.on('error', () => {})
+    await child.line('run succeeded')
+    // BullMQ waits for the next job.
+    await until(async () => String(await direct.client('LIST')).includes('cmd=bzpopmin'))
+    await redis.kill()
+    await child.line(LOST)
+    child.signal('SIGTERM')
+    t.same(await child.exit, { code: 0, signal: null })
+    const after = Date.now() - Number((await child.line('closed')).time)
+    t.ok(after < 1_000, `it ended ${after} ms after close()`)
+  })
+
   t.test('is never there: a process starts, and ends when it is told to', { skip: noSignals }, async t => {
     const redis = await Redis.start(t)
     await redis.kill()

@@ -9,6 +9,7 @@ import { bullmq } from '../../../lib/store/bullmq/index.ts'
 import { capture, logged, rejection, type Line } from '../../support/helper.ts'
 import { list, until } from '../../support/queues.ts'
 import { needsRedis, redisUrl } from '../../support/redis.ts'
+import { linksOf, telemetry } from '../../support/telemetry.ts'
 
 const { skip } = needsRedis()
 
@@ -260,4 +261,22 @@ t.test('a job that is no tick is a failed run of a cluster task, and ticks go on
   t.match(lines.filter(({ msg }) => msg === 'run failed'), [{ task: 'tick', err: { code, message: /its data is null/ } }, { err: { code, message: /is no tick of this task/ } }])
   t.ok(dueAts.every(dueAt => !Number.isNaN(dueAt.getTime())))
   t.equal((await raw.getJobCounts('failed'))['failed'], 2)
+})
+
+t.test('another producer may pass its trace on, and a trace that nobody can read does no harm', { skip: skip ?? false, timeout: 60_000 }, async t => {
+  const { spans } = telemetry(t)
+  const { queue, raw, seen } = await given(t)
+  const [traceId, spanId] = ['0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331']
+  const traceparent = `00-${traceId}-${spanId}-01`
+  const readable: unknown[] = [{ traceparent }, { traceparent: `cc-${traceId}-${spanId}-00-more`, tracestate: 'a=b' }, { traceparent, tracestate: 'x'.repeat(1_000_000), more: 5 }]
+  const unreadable = [
+    null, 5, 'text', [], {}, traceparent, { traceparent: 5 }, { traceparent: '' }, { traceparent: 'garbage' }, { traceparent: `00-${'0'.repeat(32)}-${spanId}-01` },
+    { traceparent: `ff-${traceId}-${spanId}-01` }, { traceparent: `00-${traceId.toUpperCase()}-${spanId}-01` }, { traceparent: 'x'.repeat(1_000_000) }, { traceparent: `${traceparent}0` }
+  ]
+  for (const [i, trace] of [...readable, ...unreadable].entries()) await raw.add('q', { v: 1, payload: i, trace }, { jobId: `run-${i}` })
+  t.equal((await list(queue, 'waiting'))[0]?.error, undefined)
+  await queue.start()
+  await queue.drain()
+  t.equal(seen.length, readable.length + unreadable.length)
+  t.same(spans('process q').map(linksOf), [...readable.map(() => [`${traceId} ${spanId}`]), ...unreadable.map(() => [])])
 })

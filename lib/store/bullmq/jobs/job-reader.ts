@@ -1,7 +1,8 @@
 import type { Job, Worker } from 'bullmq'
-import { type Fields, lossIn, NO_JSON } from './job.ts'
+import { fieldsOf } from '../redis/fields.ts'
+import { lossIn, NO_JSON } from './job.ts'
 
-/** A stand-in for what cannot be read. Nobody sees it: the run fails. */
+/** The stand-in for data that cannot be read. No handler sees it: the run fails. */
 const NOTHING = 'null'
 /** The commands of BullMQ that hand out a job. */
 const fetching = new Set(['moveToActive', 'moveToFinished', 'moveToDelayed'])
@@ -16,8 +17,8 @@ interface Reading {
  * Lets a BullMQ worker fetch jobs of which not all can be read.
  *
  * BullMQ throws on a job that is no JSON, after it has taken it: the worker then fetches it after each lease, for ever, and the job that ended
- * before it does not end. A job of which Redis has evicted the data looks to BullMQ like one with empty data. This remembers what cannot be
- * read, and gives BullMQ something in its place, so that the job fails as any other.
+ * before it does not end. A job whose data Redis has evicted looks to BullMQ like one with empty data. The reader remembers
+ * which jobs cannot be read, and why, and gives BullMQ a stand-in, so that such a job fails like any failed job.
  */
 export class JobReader {
   /** What is lost, by id of the job, until the processor asks. */
@@ -55,8 +56,7 @@ export class JobReader {
   #read (found: unknown): unknown {
     if (!Array.isArray(found) || !Array.isArray(found[0])) return found
     const [flat, id] = found as [string[], string]
-    const fields: Fields = {}
-    for (let i = 0; i < flat.length; i += 2) fields[flat[i] as string] = flat[i + 1] as string
+    const fields = fieldsOf(flat)
     const loss = lossIn(fields)
     if (loss === undefined) return found
     this.#losses.set(String(id), loss)

@@ -3,23 +3,24 @@ import type { Progress } from '../../../run/index.ts'
 import type { ListedState, QueuedRun } from '../../queued-run.ts'
 import type { ClaimedRun, NewRun } from '../../store.ts'
 import type { StoredError } from '../../stored-error.ts'
-import { type JobData, readData, type ReadData, unreadable, VERSION } from './job-data.ts'
+import { type JobData, readData, type ReadData, unreadable, VERSION } from '../../engines/index.ts'
+import type { Fields } from '../redis/fields.ts'
+import { valueOf } from './value.ts'
 
-export type RunJob = Job<JobData, void>
-
-/** The fields of a job's hash in Redis, all of them texts. Empty if the hash is gone. */
-export type Fields = Partial<Record<string, string>>
+export type RunJob = Job<JobData, unknown>
 
 /** BullMQ's reason for failing a job under which too many processes have died. */
 const CRASHED = 'job stalled more than allowable limit'
 
 /** The BullMQ job of a new run. */
-export function jobOf ({ id, payload, options: { delay, runAt, priority, key, keyUntil, retry, reqId } }: NewRun, now: number): { data: JobData, opts: JobsOptions } {
+export function jobOf ({ id, payload, options: { delay, runAt, priority, key, keyUntil, retry, reqId, tick, trace } }: NewRun, now: number): { data: JobData, opts: JobsOptions } {
   const data: JobData = { v: VERSION }
   if (payload !== undefined) data.payload = typeof payload === 'string' ? JSON.parse(payload) : payload
   if (reqId !== undefined) data.reqId = reqId
   if (retry !== undefined) data.retry = { ...retry, limit: retry.limit === Infinity ? null : retry.limit }
   if (key !== undefined && keyUntil === 'started') data.keyUntil = keyUntil
+  if (tick !== undefined) Object.assign(data, tick)
+  if (trace !== undefined) data.trace = trace
   const opts: JobsOptions = { jobId: id }
   const wait = Math.ceil(runAt === undefined ? delay : runAt - now)
   if (wait > 0) {
@@ -32,10 +33,16 @@ export function jobOf ({ id, payload, options: { delay, runAt, priority, key, ke
   return { data, opts }
 }
 
+/** The data of a new run without delay, priority and key, as JSON: such a job is added by a few plain commands. Undefined for any other run. */
+export function plainDataOf (run: NewRun, now: number): string | undefined {
+  const { data, opts: { delay, priority, deduplication } } = jobOf(run, now)
+  return delay === undefined && priority === undefined && deduplication === undefined ? JSON.stringify(data) : undefined
+}
+
 /** The run of a job that a worker has fetched; `lost`: what JobReader could not read. */
-export function claimedRunOf ({ id, data, attemptsMade, deduplicationId }: RunJob, lost?: string): ClaimedRun {
-  const { payload, reqId, retry, damage } = lost === undefined ? readData(data) : unreadable(lost)
-  return { id: id as string, payload, attempt: attemptsMade + 1, retry, reqId, key: deduplicationId, damage }
+export function claimedRunOf ({ id, data, attemptsMade, deduplicationId, timestamp }: RunJob, lost?: string): ClaimedRun {
+  const { payload, reqId, retry, tick, trace, damage } = lost === undefined ? readData(data) : unreadable(lost)
+  return { id: id as string, payload, attempt: attemptsMade + 1, retry, reqId, key: deduplicationId, enqueuedAt: timestamp, tick, trace, damage }
 }
 
 /** Why the fields of a job say nothing that could be run; undefined if they do. */
@@ -53,7 +60,7 @@ export const NO_JSON = 'is no job of this package: its "data" in Redis is no JSO
 
 /** The run of a job as `list` shows it, whatever is left of it. `dueAt`: when a delayed one may begin. */
 export function recordOf (id: string, fields: Fields, state: ListedState, dueAt: number | undefined, maxCrashes: number): QueuedRun {
-  const { payload, reqId, damage } = dataOf(fields)
+  const { payload, reqId, tick, damage } = dataOf(fields)
   const attemptsMade = numberOf(fields['atm'] ?? fields['attemptsMade']) ?? 0
   const over = state === 'succeeded' || state === 'failed'
   const startedAt = dateOf(numberOf(fields['processedOn']))
@@ -71,8 +78,18 @@ export function recordOf (id: string, fields: Fields, state: ListedState, dueAt:
     runAt: dateOf(dueAt),
     startedAt,
     finishedAt: over ? dateOf(numberOf(fields['finishedOn'])) : undefined,
-    error: errorOf(fields, maxCrashes) ?? (damage && { name: 'Error', message: `The payload ${damage.why}.`, code: 'FST_BG_INVALID_PAYLOAD', stack: undefined })
+    error: errorOf(fields, maxCrashes) ?? (damage && { name: 'Error', message: `The payload ${damage.why}.`, code: 'FST_BG_INVALID_PAYLOAD', stack: undefined }),
+    value: state === 'succeeded' ? valueOf(fields['returnvalue']) : undefined,
+    ...tick !== undefined && { schedule: tick.schedule, dueAt: new Date(tick.dueAt) }
   }
+}
+
+/** Since when a waiting job waits. Of one that waits for its next attempt nothing is left but the time of the one before. */
+export function waitingSince ({ timestamp, opts, atm, processedOn }: Fields): number | undefined {
+  const enqueuedAt = numberOf(timestamp)
+  const delay = Number((parsed(opts ?? '') as { delay?: unknown } | null | undefined)?.delay)
+  const times = [enqueuedAt === undefined || (numberOf(atm) ?? 0) > 0 || !(delay > 0) ? enqueuedAt : enqueuedAt + delay, numberOf(processedOn)].filter(time => time !== undefined)
+  return times.length === 0 ? undefined : Math.max(...times)
 }
 
 function dataOf (fields: Fields): ReadData {
@@ -90,7 +107,8 @@ export function errorFor ({ name, message, code, stack = '' }: StoredError): Err
   return error
 }
 
-function errorOf ({ failedReason, stacktrace }: Fields, maxCrashes: number): StoredError | undefined {
+/** The error of a job that has failed, or whose last attempt has. */
+export function errorOf ({ failedReason, stacktrace }: Fields, maxCrashes: number): StoredError | undefined {
   if (failedReason === CRASHED) return { name: 'Error', message: crashed(maxCrashes), code: undefined, stack: undefined }
   // Of a job that was retried by hand, BullMQ keeps only the stack.
   const traces = parsed(stacktrace ?? '')
@@ -99,6 +117,13 @@ function errorOf ({ failedReason, stacktrace }: Fields, maxCrashes: number): Sto
   if (stack === undefined && failedReason === undefined) return undefined
   const [, name = 'Error', code, inStack = ''] = /^([^\n:[\]]+?)(?: \[([^\]\n]+)\])?: ([^]*?)(?=\n {4}at |$)/.exec(stack ?? '') ?? []
   return { name, message: failedReason ?? inStack, code, stack }
+}
+
+/** What the log says of a job that was taken from a process that had died; undefined if Redis has not counted it. */
+export function crashOf ({ crash, data, key }: { crash: number, data: string | null, key: string | null }, maxCrashes: number): { crash: number, maxCrashes: number, reqId?: string, key?: string } | undefined {
+  if (!(crash > 0)) return undefined
+  const reqId = (parsed(data ?? '') as { reqId?: unknown } | undefined | null)?.reqId
+  return { crash, maxCrashes, ...typeof reqId === 'string' && { reqId }, ...key !== null && { key } }
 }
 
 export function crashed (times: number): string {

@@ -5,6 +5,40 @@ const fieldsOf = `
 
 export const pageScripts = {
   /**
+   * A job, in whatever state. What is in no set and not active waits: to look for it in the list of waiting jobs would take longer, the longer that
+   * is. KEYS: the job, its lock, the sets of completed, failed and delayed jobs, the list of active ones. ARGV: id. Returns state, score in
+   * the set of delayed jobs, and fields; null for what is no job.
+   */
+  fbtGet: {
+    numberOfKeys: 6,
+    lua: `
+      local id = ARGV[1]
+      local fields = redis.pcall('HGETALL', KEYS[1])
+      -- A key of another kind: its name is not the id of a job.
+      if fields.err then return nil end
+      if redis.call('ZSCORE', KEYS[3], id) then return { 'succeeded', '', fields } end
+      if redis.call('ZSCORE', KEYS[4], id) then return { 'failed', '', fields } end
+      local score = redis.call('ZSCORE', KEYS[5], id)
+      if score then return { 'delayed', score, fields } end
+      if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('LPOS', KEYS[6], id) then return { 'active', '', fields } end
+      if #fields == 0 or not tonumber(redis.call('HGET', KEYS[1], 'timestamp')) then return nil end
+      return { 'waiting', '', fields }`
+  },
+  /**
+   * The fields of the jobs at the ends of what waits: the next one of those without priority, and the first and the last of those with one, which may wait for ever.
+   * KEYS: the list, and the sorted set. ARGV: prefix of jobs.
+   */
+  fbtOldest: {
+    numberOfKeys: 2,
+    lua: `${fieldsOf}
+      local ends = {}
+      local function add(id) if id then ends[#ends + 1] = fieldsOf(id) end end
+      add(redis.call('LINDEX', KEYS[1], -1))
+      add(redis.call('ZRANGE', KEYS[2], 0, 0)[1])
+      add(redis.call('ZRANGE', KEYS[2], -1, -1)[1])
+      return ends`
+  },
+  /**
    * A page of a sorted set, which goes on behind a score and an id, whether these are still there or not.
    * ARGV: prefix of jobs, 'up' or 'down', number of jobs, then score and id, if there are. Returns id, score and fields of each job.
    */

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { cursorOf, positionOf } from '../../cursor.ts'
 import type { ListedState, QueuedRun, RunPage } from '../../queued-run.ts'
 import type { QueueContext } from '../context.ts'
-import { type Fields, recordOf } from './job.ts'
+import { fieldsOf } from '../redis/fields.ts'
+import { recordOf, waitingSince } from './job.ts'
 
 /** BullMQ's names of our states. */
 export const sets = { waiting: ['wait', 'prioritized'], delayed: ['delayed'], active: ['active'], succeeded: ['completed'], failed: ['failed'] } as const
@@ -39,6 +40,24 @@ export class Pages {
       if (state === 'active' || state === 'waiting') return await this.#ofList(state, position, limit)
       return await this.#ofSet(state, sets[state][0], position as SetPosition | undefined, limit)
     })
+  }
+
+  /** The run with an id, in whatever state. */
+  async get (id: string): Promise<QueuedRun | undefined> {
+    const { redis, toKey, leases: { maxCrashes } } = this.#context
+    const keys = ['', ':lock'].map(part => toKey(id + part)).concat(['completed', 'failed', 'delayed', 'active'].map(toKey))
+    const found = await redis.call(async () => await redis.client.runCommand('fbtGet', [...keys, id])) as [state: ListedState, score: string, fields: string[]] | null
+    if (found === null) return undefined
+    const [state, score, flat] = found
+    return recordOf(id, fieldsOf(flat), state, dueOf(state, score), maxCrashes)
+  }
+
+  /** Since when the job waits that has waited longest, of the first and the last ones to run; undefined if none waits. */
+  async waitingSince (): Promise<number | undefined> {
+    const { redis, toKey } = this.#context
+    const found = await redis.call(async () => await redis.client.runCommand('fbtOldest', [...sets.waiting.map(toKey), toKey('')])) as string[][]
+    const times = found.map(flat => waitingSince(fieldsOf(flat))).filter(since => since !== undefined)
+    return times.length === 0 ? undefined : Math.min(...times)
   }
 
   async #ofSet (state: ListedState, set: string, position: SetPosition | undefined, limit: number): Promise<RunPage> {
@@ -78,12 +97,13 @@ export class Pages {
   }
 
   #runsOf (rows: Row[], state: ListedState): QueuedRun[] {
-    return rows.map(([id, score, flat]) => {
-      const fields: Fields = {}
-      for (let i = 0; i < flat.length; i += 2) fields[flat[i] as string] = flat[i + 1] as string
-      return recordOf(id, fields, state, state === 'delayed' ? Math.floor(Number(score) / SCORE) : undefined, this.#context.leases.maxCrashes)
-    })
+    return rows.map(([id, score, flat]) => recordOf(id, fieldsOf(flat), state, dueOf(state, score), this.#context.leases.maxCrashes))
   }
+}
+
+/** When a delayed job may begin, by its score. */
+function dueOf (state: ListedState, score: string): number | undefined {
+  return state === 'delayed' ? Math.floor(Number(score) / SCORE) : undefined
 }
 
 function isPosition (state: ListedState): (position: unknown) => position is SetPosition | ListPosition {

@@ -1,50 +1,32 @@
 import type * as Bullmq from 'bullmq'
-import type { Redis, RedisOptions } from 'ioredis'
-import { createRequire } from 'node:module'
-import { invalid } from '../../../check.ts'
+import type { ClusterOptions, RedisOptions } from 'ioredis'
+import { invalid, show } from '../../../check.ts'
+import { toError } from '../../../errors.ts'
 import { tameInfo } from './info.ts'
-
-// The optional packages. The first queue that uses the store loads them.
+import { BLOCKED_SILENCE, forCluster, forNodeRedis, forRedis } from './options.ts'
+import { type Engine, loadIORedis } from './packages.ts'
 
 /** A connection to Redis as BullMQ sees it, whichever package made it. */
 export type Client = Bullmq.IRedisClient
-export type Engine = typeof Bullmq
 
 /** A URL of Redis, options of ioredis, or a client of ioredis or redis, which the store duplicates. */
 export type Connection = string | RedisOptions | { duplicate (): unknown }
-
-const require = createRequire(import.meta.url)
-const MAJOR = 6
-/** The longest wait between two tries to connect, in milliseconds. */
-const RETRY = 2_000
-
-/** Throws `FST_BG_INVALID_OPTION` if BullMQ is not installed, or too old. */
-export function checkInstalled (): void {
-  let version: string
-  try {
-    ({ version } = require('bullmq/package.json') as { version: string })
-  } catch (cause) {
-    throw invalid('bullmq() needs the package bullmq, which is not installed. Run: npm install bullmq ioredis', { cause })
-  }
-  if (parseInt(version, 10) < MAJOR) throw invalid(`bullmq() needs the package bullmq from version ${MAJOR} on; installed is ${version}. Run: npm install bullmq@latest`)
-}
-
-export function loadEngine (): Engine {
-  return require('bullmq') as Engine
-}
 
 /** A client of our own, and what goes with it. */
 export interface Connected {
   /** Connects, and reconnects, by itself. */
   client: Client
+  /** Connects anew, to where the name points now; undefined where the client does so by itself when it is told READONLY. */
+  reconnect: (() => void) | undefined
   /** Ends it with all duplicates that BullMQ has made. */
   end (): void
   /** By what policy Redis removes keys when it is full; undefined if it removes none, or does not tell. Known once it is connected. */
   evicts (): string | undefined
 }
 
-export function connect ({ createIORedisClient, createNodeRedisClient }: Engine, connection: Connection): Connected {
+export function connect ({ createIORedisClient, createNodeRedisClient }: Engine, given: GivenClient): Connected {
   const made: Raw[] = []
+  let ended = false
   let evicts: string | undefined
   const keep = (raw: Raw): Raw => {
     const { duplicate } = raw
@@ -52,14 +34,50 @@ export function connect ({ createIORedisClient, createNodeRedisClient }: Engine,
     raw.duplicate = (...given) => keep(duplicate.apply(raw, blocking(raw, given)))
     tameInfo(raw, policy => { evicts = policy })
     raw.on('close', () => { forgetSilence(raw) })
+    raw.on('error', ignored)
+    // The connections of a cluster to its nodes.
+    raw.on('+node', node => {
+      tameInfo(node as Raw, policy => { evicts = policy })
+      ;(node as Raw).on('close', () => { forgetSilence(node as Raw) })
+    })
     made.push(raw)
+    if (ended) drop(raw)
     return raw
   }
-  const raw = keep(open(connection) as Raw)
-  const client = isOfNodeRedis(raw) ? createNodeRedisClient(raw as never) : createIORedisClient(raw as never)
+  const raw = keep(duplicate(given))
+  const client = isOfNodeRedis(raw) ? quiet(createNodeRedisClient(raw as never)) : createIORedisClient(raw as never)
+  const end = (): void => {
+    ended = true
+    made.forEach(drop)
+  }
+  const reconnect = (): void => { for (const one of made) void renew(one).catch(() => {}) }
+  return { client, reconnect: isOfNodeRedis(raw) ? reconnect : undefined, end, evicts: () => evicts }
+}
+
+/** Connects a client of redis anew. */
+async function renew (raw: Raw): Promise<void> {
+  await raw.disconnect()
+  await raw.connect()
+}
+
+/** Ends a client for good. BullMQ connects a client for commands that block again when it finds it disconnected, even after this: it would keep the process up. */
+function drop (raw: Raw): void {
+  raw.connect = async () => { throw new Error('Connection is closed.') }
   // A client that is closed already throws or rejects.
-  const end = (): void => { for (const one of made) void (async () => { await one.disconnect() })().catch(() => {}) }
-  return { client, end, evicts: () => evicts }
+  void (async () => { await raw.disconnect() })().catch(() => {})
+  // ioredis leaves the commands of a client that is between two connections without an answer, and BullMQ waits for that of a blocking one, by a timer that keeps the process up.
+  raw.flushQueue?.(new Error('Connection is closed.'))
+}
+
+/** RedisConnection tells the errors of the first client. One that nobody listens to, such as a duplicate that has been closed, prints its errors, or throws them. */
+const ignored = (): void => {}
+
+/** BullMQ's wrapper of a client of redis has events of its own, which it throws as well. */
+function quiet (client: Client): Client {
+  const { duplicate } = client
+  client.duplicate = (...given) => quiet(duplicate.apply(client, given))
+  client.on('error', ignored)
+  return client
 }
 
 /** ioredis leaves the timer of its socketTimeout behind: it would keep the process up, or cut the next connection. */
@@ -68,14 +86,23 @@ function forgetSilence (raw: Raw): void {
   raw.socketTimeoutTimer = undefined
 }
 
+/** The options of a client of ioredis, of its Cluster, or of redis. */
+type Options = RedisOptions & ClusterOptions & { socket?: object }
+
+/** A client of ioredis or of redis that somebody has made, and that we only duplicate. */
+export type GivenClient = Raw
+
 /** A client of ioredis or of redis. */
 interface Raw {
+  isCluster?: boolean
   socketTimeoutTimer?: NodeJS.Timeout | undefined
-  on (event: 'close', listener: () => void): unknown
-  options?: { socket?: object } | undefined
+  on (event: 'close' | 'error' | '+node', listener: (node: unknown) => void): unknown
+  options?: Options | undefined
   duplicate (...options: unknown[]): Raw
   info (...args: unknown[]): Promise<string>
+  connect (): Promise<unknown>
   disconnect (): unknown
+  flushQueue? (error: Error): void
 }
 
 /** Sends a command by name: the clients of BullMQ have no method for that. */
@@ -84,73 +111,79 @@ export async function command (client: Client, name: string, ...args: string[]):
   return call === undefined ? await raw?.sendCommand([name, ...args]) : await call.call(client, name, ...args)
 }
 
-/** How long to wait before the next try to connect. Short, so that a store that is back is noticed soon. */
-const retryDelay = (tries: number): number => Math.min(tries * 100, RETRY)
+/** Adds a command to a transaction, by name. */
+export function queueCommand (transaction: ReturnType<Client['multi']>, name: string, ...args: string[]): void {
+  const { call, raw } = transaction as { call? (name: string, ...args: string[]): unknown, raw?: { addCommand (args: string[]): unknown } }
+  if (call === undefined) raw?.addCommand([name, ...args])
+  else call.call(transaction, name, ...args)
+}
 
-/** Defaults of ioredis's options. */
-const defaults: RedisOptions = { retryStrategy: retryDelay, disconnectTimeout: 100 }
+/** Gives the Lua of the scripts that were defined on a client: one of redis has them in a map, one of ioredis in an object. */
+export function scriptsOf (client: Client): (name: string) => string {
+  const { scripts, scriptsSet } = client as { scripts?: Map<string, { lua: string }>, scriptsSet?: Record<string, { lua: string }> }
+  return name => (scripts?.get(name) ?? scriptsSet?.[name] as { lua: string }).lua
+}
 
 /**
- * What we need, whatever the user's options say. BullMQ needs commands without a limit of time or of retries: the calls of RedisConnection end in
- * time all the same. A connection on which nothing comes back is dead, even if nobody has closed it.
+ * The client whose duplicates the store uses: the given one, or one with the given URL or options, which never connects. So whatever form the options
+ * have, they are read in one way. Throws `FST_BG_INVALID_OPTION`.
  */
-function needs (given: RedisOptions): RedisOptions {
-  return {
-    maxRetriesPerRequest: null,
-    enableOfflineQueue: true,
-    commandTimeout: undefined as never,
-    socketTimeout: SILENCE,
-    // A primary that has become a replica: connect anew, to where the name or the Sentinels point now, and send the command again.
-    reconnectOnError: error => error.message.startsWith('READONLY') ? 2 : given.reconnectOnError?.(error) ?? false
+export function clientOf (connection: Connection): GivenClient {
+  const client = isClient(connection) ? connection as GivenClient : make(connection)
+  const { options = {} } = client
+  const keyPrefix = options.keyPrefix ?? options.redisOptions?.keyPrefix
+  if (keyPrefix !== undefined && keyPrefix !== '') throw refused('one without a "keyPrefix", which BullMQ does not take: give the store a "prefix"', keyPrefix)
+  if (options.role === 'slave') throw refused("one to the primary, which a store writes to, and so without role: 'slave'", options.role)
+  return client
+}
+
+function make (connection: string | RedisOptions): GivenClient {
+  const IORedis = loadIORedis()
+  const { url, ...given } = typeof connection === 'string' ? { url: connection } : connection as RedisOptions & { url?: string }
+  const options = { ...given, lazyConnect: true }
+  try {
+    const client = url === undefined ? new IORedis(options) : new IORedis(url, options)
+    // A URL may say otherwise.
+    client.disconnect()
+    return client as unknown as GivenClient
+  } catch (error) {
+    // Not as the cause: such an error has the URL, and that the password.
+    throw refused(`one that ioredis takes (${toError(error).message})`)
   }
 }
 
-/** How long a connection may be silent after a command, in milliseconds; and one for commands that block, which BullMQ and the control stream let wait for 10 s at most. */
-const [SILENCE, BLOCKED_SILENCE] = [4_000, 12_000]
+function refused (expected: string, received?: unknown): Error {
+  return invalid(`bullmq(): option "connection" must be ${expected}${received === undefined ? '' : `; received ${show(received)}`}.`)
+}
 
-/** The same for the package redis. It pings a connection that is idle; by itself it does not connect again after a silence. */
-const needsOfNodeRedis = (raw: Raw, silence: number): object => ({
-  pingInterval: 2_000,
-  disableOfflineQueue: false,
-  commandOptions: {},
-  socket: { ...raw.options?.socket, socketTimeout: silence, reconnectStrategy: retryDelay }
-})
-
-function open (connection: Connection): unknown {
-  if (isClient(connection)) {
-    const given = connection as Raw
-    if (isOfNodeRedis(given)) return given.duplicate(needsOfNodeRedis(given, SILENCE))
-    const options = given.options as RedisOptions
-    return isCluster(connection) ? given.duplicate() : given.duplicate({ ...defaults, ...needs(options) })
-  }
-  const IORedis = loadIORedis()
-  if (typeof connection === 'string') return new IORedis(connection, { ...defaults, ...needs({}) })
-  const { url, ...options } = connection as RedisOptions & { url?: string }
-  const all = { ...defaults, ...options, ...needs(options) }
-  return url === undefined ? new IORedis(all) : new IORedis(url, all)
+/** A duplicate with the options that we need. */
+function duplicate (client: GivenClient): Raw {
+  const { options = {} } = client
+  if (isOfNodeRedis(client)) return client.duplicate(forNodeRedis(options))
+  return isCluster(client) ? client.duplicate(undefined, forCluster(options)) : client.duplicate({ lazyConnect: false, ...forRedis(options) })
 }
 
 /** The arguments of `duplicate` for a connection whose commands block. */
-function blocking (raw: Raw, given: unknown[]): unknown[] {
-  if (isOfNodeRedis(raw)) return [{ ...given[0] as object, ...needsOfNodeRedis(raw, BLOCKED_SILENCE) }]
-  return isCluster(raw as unknown as Connection) ? given : [{ ...given[0] as object, socketTimeout: BLOCKED_SILENCE }]
-}
-
-function loadIORedis (): typeof Redis {
-  try {
-    return (require('ioredis') as { Redis: typeof Redis }).Redis
-  } catch (cause) {
-    throw invalid('bullmq() needs the package ioredis to connect, which is not installed. Run: npm install ioredis; or pass a client of the package redis as "connection".', { cause })
-  }
+function blocking (raw: Raw, [first, second]: unknown[]): unknown[] {
+  if (isOfNodeRedis(raw)) return [{ ...first as object, ...forNodeRedis(raw.options ?? {}, BLOCKED_SILENCE) }]
+  if (!isCluster(raw)) return [{ ...first as object, socketTimeout: BLOCKED_SILENCE }]
+  const { redisOptions } = { ...raw.options, ...second as ClusterOptions }
+  return [first, { ...second as object, redisOptions: { ...redisOptions, socketTimeout: BLOCKED_SILENCE } }]
 }
 
 export function isClient (value: unknown): value is { duplicate (): unknown } {
   return typeof (value as { duplicate?: unknown } | null)?.duplicate === 'function'
 }
 
+/** Whether it is a client that BullMQ cannot use: of the package redis, that for a cluster, for Sentinel, or a pool. */
+export function isOtherClient (value: object): boolean {
+  const { connect, duplicate, nodeClient } = value as Record<string, unknown>
+  return typeof nodeClient === 'function' || (typeof connect === 'function' && typeof duplicate !== 'function')
+}
+
 /** Whether it is a client of a Redis cluster. */
-export function isCluster (connection: Connection): boolean {
-  return (connection as { isCluster?: unknown }).isCluster === true
+export function isCluster (client: GivenClient): boolean {
+  return client.isCluster === true
 }
 
 function isOfNodeRedis (client: unknown): boolean {

@@ -1,51 +1,22 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { errorCodes, toError } from '../../../errors.ts'
-import type { Condition } from '../../../health.ts'
+import { type Condition, worst } from '../../../health.ts'
 import { report } from '../../../log.ts'
-import { type LinkedItem, LinkedList } from '../../../run/index.ts'
 import type { Clock, Timer } from '../../../time/index.ts'
+import { Calls } from './calls.ts'
 import { type Client, command, type Connected, withoutCommand } from './client.ts'
-import { StoreClock } from './store-clock.ts'
-
-/** Limit of a call, in milliseconds: below the 5 s that the store promises. */
-const CALL_TIMEOUT = 4_500
+import { FULL, isFull, StoreMemory } from './memory.ts'
+import { StoreClock } from '../../engines/index.ts'
 
 /** How long to wait before a connection that refused a command is tried again, in milliseconds. */
 const AGAIN = 1_000
-
-/** A call to Redis. */
-class Call<T> implements LinkedItem {
-  previous: this | undefined = undefined
-  next: this | undefined = undefined
-  readonly answer: Promise<T>
-  readonly work: () => Promise<T>
-  /** When it was made, on the monotonic timeline. */
-  readonly since: number
-  /** Whether it was sent. If the connection is lost then, the client sends it again. */
-  begun = false
-  /** Whether it was answered, or has timed out. */
-  over = false
-  resolve!: (value: T) => void
-  reject!: (error: Error) => void
-
-  constructor (work: () => Promise<T>, since: number) {
-    this.work = work
-    this.since = since
-    this.answer = new Promise<T>((resolve, reject) => {
-      this.resolve = resolve
-      this.reject = reject
-    })
-  }
-}
 
 /** The connection to Redis: it knows whether it is up, and its calls end in time whether it is or not. */
 export class RedisConnection {
   readonly client: Client
   readonly #clock: Clock
   readonly #log: FastifyBaseLogger
-  /** Calls without an answer, the oldest first. */
-  readonly #calls = new LinkedList<Call<unknown>>()
-  #watch: Timer | undefined
+  readonly #calls: Calls
   readonly #onConnected = new Set<() => void>()
   #connected = false
   /** Whether Redis answered the last call in time, without an error. */
@@ -55,19 +26,35 @@ export class RedisConnection {
   /** Number of the connection, so that answers of an earlier one are ignored. */
   #number = 0
   #retry: Timer | undefined
+  /** When it last connected anew a client that does not do so by itself, on the monotonic timeline. */
+  #leftAt = -Infinity
+  #leaving: Timer | undefined
   #checked = false
   #error: Error | undefined
 
   readonly #redis: Connected
   readonly #storeClock: StoreClock
+  readonly #storeMemory: StoreMemory
 
-  constructor (redis: Connected, clock: Clock, log: FastifyBaseLogger) {
+  /** `prefix` is that of every key. */
+  constructor (redis: Connected, clock: Clock, log: FastifyBaseLogger, prefix: string) {
     const { client } = redis
     this.client = client
     this.#redis = redis
     this.#clock = clock
     this.#log = log
+    this.#calls = new Calls(clock, {
+      answered: () => {
+        this.#answers = true
+        this.#error = undefined
+      },
+      refused: (thrown, isOver) => this.#refused(thrown, isOver),
+      timedOut: wasSent => this.#timedOut(wasSent)
+    })
     this.#storeClock = new StoreClock(clock, async () => await timeOf(client), ms => { report.clockDiffers(log, ms) })
+    // Writes nothing, as there is nothing to write and no such key.
+    const probe = async (): Promise<unknown> => await command(client, 'SETRANGE', `${prefix}:fastify-background-tasks:room`, '0', '')
+    this.#storeMemory = new StoreMemory(clock, probe, full => { if (full) report.storeFull(log); else report.storeHasRoom(log) })
     client.on('ready', () => { void this.#prove() })
     client.on('close', () => { this.#hasDisconnected() })
     client.on('error', (error: Error) => {
@@ -80,8 +67,12 @@ export class RedisConnection {
 
   get connected (): boolean { return this.#connected }
 
+  /** Whether Redis answers: it is connected, and has answered the last call in time. */
+  get reachable (): boolean { return this.#connected && this.#answers }
+
   get condition (): Condition {
-    if (this.#connected && this.#answers) return this.#storeClock.condition
+    const full = this.#storeMemory.condition
+    if (this.reachable || full.status !== 'ok') return worst([full, this.#storeClock.condition])
     return { status: 'degraded', reason: `the store cannot be reached: ${this.#why}` }
   }
 
@@ -95,12 +86,7 @@ export class RedisConnection {
   /** Resolves to the result of `work`. Rejects with `FST_BG_STORE_UNAVAILABLE` in less than 5 s if Redis is unreachable or does not answer. */
   call<T> (work: () => Promise<T>): Promise<T> {
     if (this.#ended) return Promise.reject(this.#unavailable(undefined))
-    const call = new Call(work, this.#clock.now())
-    this.#calls.add(call as Call<unknown>)
-    // One timer for all calls: they are many, and few ever time out.
-    this.#watch ??= this.#clock.after(CALL_TIMEOUT, () => { this.#timeOutOld() })
-    if (this.#connected) this.#begin(call as Call<unknown>)
-    return call.answer
+    return this.#calls.add(work, this.#connected)
   }
 
   /** Resolves when `work` has settled, or after `ms` milliseconds; at once while the connection is down. */
@@ -121,11 +107,20 @@ export class RedisConnection {
     this.#number++
     this.#lost = true
     this.#connected = false
-    while (this.#calls.first !== undefined) this.#timeOut(this.#calls.first)
-    this.#watch?.cancel()
+    this.#calls.end()
     this.#retry?.cancel()
+    this.#leaving?.cancel()
     this.#storeClock.stop()
+    this.#storeMemory.stop()
     this.#redis.end()
+  }
+
+  /** Redis has refused a command of somebody else on this connection. Returns whether that is told by the condition. */
+  tellsRefusal (error: Error): boolean {
+    if (this.#leavesReplica(error)) return true
+    if (!isFull(error)) return false
+    this.#storeMemory.refused()
+    return true
   }
 
   get #why (): string {
@@ -133,46 +128,47 @@ export class RedisConnection {
     return this.#connected ? 'it does not answer' : 'not connected'
   }
 
-  #begin (call: Call<unknown>): void {
-    call.begun = true
-    call.work().then(value => {
-      this.#done(call)
-      this.#answers = true
-      this.#error = undefined
-      call.resolve(value)
-    }, thrown => {
-      this.#done(call)
-      call.reject(isOurs(thrown) ? thrown as Error : this.#refused(withoutCommand(toError(thrown))))
+  /** The error of a command that failed; undefined if it is to be sent again, on the next connection. */
+  #refused (thrown: unknown, isOver: boolean): Error | undefined {
+    const error = toError(thrown)
+    if (!isOver && (this.#leavesReplica(error) || this.#isLeaving(error))) return undefined
+    return isOurs(thrown) ? error : this.#refusal(withoutCommand(error))
+  }
+
+  /** The primary has become a replica: connects anew, and sends again what was refused. Returns false where the client does so, or for another error. */
+  #leavesReplica (error: Error): boolean {
+    return error.message.startsWith('READONLY') && this.#connectAnew()
+  }
+
+  /** Connects a client anew that does not do so by itself. Returns whether it is such a client. */
+  #connectAnew (): boolean {
+    const { reconnect } = this.#redis
+    if (reconnect === undefined) return false
+    // Several commands are refused at once, and again until the name points elsewhere.
+    this.#leaving ??= this.#clock.after(Math.max(0, this.#leftAt + AGAIN - this.#clock.now()), () => {
+      this.#leaving = undefined
+      this.#leftAt = this.#clock.now()
+      reconnect()
     })
+    return true
   }
 
-  #done (call: Call<unknown>): void {
-    if (call.over) return
-    call.over = true
-    this.#calls.remove(call)
+  /** Whether a command failed only because this has just connected anew. */
+  #isLeaving ({ message }: Error): boolean {
+    return message === 'Disconnects client' && this.#clock.now() - this.#leftAt < AGAIN
   }
 
-  /** Rejects the calls that have waited for too long. */
-  #timeOutOld (): void {
-    this.#watch = undefined
-    const now = this.#clock.now()
-    for (let call = this.#calls.first; call !== undefined; call = this.#calls.first) {
-      const left = call.since + CALL_TIMEOUT - now
-      if (left > 0) {
-        this.#watch = this.#clock.after(left, () => { this.#timeOutOld() })
-        return
-      }
+  #timedOut (wasSent: boolean): Error {
+    if (!this.#ended) {
       this.#answers = !this.#connected
-      this.#timeOut(call)
+      // The connection may be half-open: a client of redis takes the commands that it sends for a sign of life.
+      if (wasSent && this.#connected) this.#connectAnew()
     }
+    return this.#unavailable(this.#error)
   }
 
-  #timeOut (call: Call<unknown>): void {
-    this.#done(call)
-    call.reject(this.#unavailable(this.#error))
-  }
-
-  #refused (error: Error): Error {
+  #refusal (error: Error): Error {
+    if (this.tellsRefusal(error)) return this.#unavailable(error)
     this.#answers = false
     this.#error = error
     return this.#unavailable(error)
@@ -207,7 +203,7 @@ export class RedisConnection {
     this.#connected = true
     this.#answers = true
     this.#error = undefined
-    for (const call of this.#calls) if (!call.begun) this.#begin(call)
+    this.#calls.sendWaiting()
     for (const callback of this.#onConnected) callback()
     this.#storeClock.start()
     if (this.#checked) return
@@ -258,5 +254,6 @@ function messageOf (error: Error): string {
   const { message, errors = [] } = error as Error & { errors?: Error[] }
   // What the clients say of a connection that was silent for too long.
   if (message.startsWith('Socket timeout')) return 'it does not answer'
+  if (isFull(error)) return FULL
   return [message, ...errors.map(({ message }) => message)].filter(text => text !== '').join(', ')
 }

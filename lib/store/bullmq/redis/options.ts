@@ -1,0 +1,70 @@
+import type { ClusterOptions, RedisOptions } from 'ioredis'
+
+// What we need of a user's client, whatever its options say. BullMQ needs commands without a limit of time or of retries, and answers in their usual
+// form: the calls of RedisConnection end in time all the same. A connection on which nothing comes back is dead, even if nobody has closed it.
+
+/** How long a connection may be silent after a command, in milliseconds; and one for commands that block, which BullMQ and the control stream let wait for 10 s at most. */
+export const [SILENCE, BLOCKED_SILENCE] = [4_000, 12_000]
+
+/** How long to wait before the next try to connect, in milliseconds. Short, so that a store that is back is noticed soon. */
+const retryDelay = (tries: number): number => Math.min(tries * 100, 2_000)
+
+/** A user's strategy, which must not end the tries. What stands in a URL is a text. */
+const lasting = (strategy: unknown) => (tries: number): number => {
+  const delay = typeof strategy === 'function' ? strategy(tries) as unknown : undefined
+  return typeof delay === 'number' ? delay : retryDelay(tries)
+}
+
+/** For ioredis: overrides of the options that a client has. */
+export function forRedis ({ retryStrategy, sentinelRetryStrategy, reconnectOnError }: RedisOptions): RedisOptions {
+  return {
+    ...commands,
+    disconnectTimeout: 100,
+    enableOfflineQueue: true,
+    autoResendUnfulfilledCommands: true,
+    retryStrategy: lasting(retryStrategy),
+    sentinelRetryStrategy: lasting(sentinelRetryStrategy),
+    // A primary that has become a replica: connect anew, to where the name or the Sentinels point now, and send the command again.
+    reconnectOnError: error => error.message.startsWith('READONLY') ? 2 : typeof reconnectOnError === 'function' ? reconnectOnError(error) : false
+  }
+}
+
+/** For each command, and the form of its answer. */
+const commands = {
+  maxRetriesPerRequest: null,
+  commandTimeout: undefined as never,
+  blockingTimeout: undefined as never,
+  socketTimeout: SILENCE,
+  enableReadyCheck: true,
+  enableAutoPipelining: false,
+  readOnly: false,
+  stringNumbers: false,
+  monitor: false
+} satisfies RedisOptions
+
+/** For a cluster of ioredis. */
+export function forCluster ({ clusterRetryStrategy, redisOptions }: ClusterOptions): ClusterOptions {
+  return {
+    enableOfflineQueue: true,
+    enableAutoPipelining: false,
+    scaleReads: 'master',
+    clusterRetryStrategy: lasting(clusterRetryStrategy),
+    redisOptions: { ...redisOptions, ...commands }
+  }
+}
+
+/** What this needs to know of a client of the package redis. */
+interface NodeRedisOptions { socket?: object }
+
+/** For the package redis. It pings a connection that is idle, which counts as life on one that blocks; by itself it does not connect again after a silence. */
+export function forNodeRedis ({ socket }: NodeRedisOptions, silence = SILENCE): object {
+  return {
+    pingInterval: silence === SILENCE ? 2_000 : undefined,
+    disableOfflineQueue: false,
+    commandsQueueMaxLength: undefined,
+    commandOptions: {},
+    readonly: false,
+    clientSideCache: undefined,
+    socket: { ...socket, socketTimeout: silence, reconnectStrategy: retryDelay }
+  }
+}

@@ -1,0 +1,313 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { errorCodes, toError } from '../../../errors.ts'
+import { type Condition } from '../../../health.ts'
+import { report } from '../../../log.ts'
+import type { Clock, Timer } from '../../../time/index.ts'
+import { StoreClock } from '../../engines/index.ts'
+import type { Database } from '../database.ts'
+import { isOfConnection } from '../server/index.ts'
+import type { BossEngine } from './boss-engine.ts'
+import { channelOf, engineChannelOf, type Message, read } from './messages.ts'
+
+/** Limit of a call, in milliseconds: below the 5 s that the store promises. */
+const CALL_TIMEOUT = 4_500
+/** How long to wait before the database is tried again, in milliseconds. */
+const AGAIN = 1_000
+/** How long a notification may take that proves that they arrive, and how long until it is tried again if it does not; in milliseconds. */
+const [PROOF, UNHEARD] = [2_000, 60_000]
+/** What PostgreSQL says if somebody has removed the tables, or the queue from them. */
+const gone = new Set(['42P01', '3F000', '42883', '42704', '23503'])
+
+/** Who hears the messages to a queue. */
+export type Hears = (message: Message) => void
+
+/**
+ * The connection to the database: it starts the engine there, knows whether the database answers, and its calls end in time whether it does or not. It also carries the messages
+ * between processes, by LISTEN and NOTIFY. Where these do not arrive, as behind PgBouncer, the parts of a queue look by themselves.
+ */
+export class StoreConnection {
+  readonly #database: Database
+  readonly #engine: BossEngine
+  readonly #schema: string
+  readonly #timeQuery: string
+  readonly #clock: Clock
+  readonly #log: FastifyBaseLogger
+  readonly #storeClock: StoreClock
+  readonly #onConnected = new Set<() => void>()
+  readonly #queues = new Map<string, Set<Hears>>()
+  /** Calls that wait until the database answers. */
+  readonly #waiting = new Set<() => void>()
+  #unlisten: Array<() => Promise<void>> = []
+  #started = false
+  #connected = false
+  #listening = false
+  #connecting = false
+  #lost = false
+  #ended = false
+  /** Whether the last call was answered. */
+  #answers = true
+  #error: Error | undefined
+  #timer: Timer | undefined
+  #saidUnheard = false
+  #unheard: Timer | undefined
+  /** Waits for the notification that proves that notifications arrive. */
+  #proof: { text: string, heard: () => void } | undefined
+
+  constructor (database: Database, engine: BossEngine, schema: string, timeQuery: string, clock: Clock, log: FastifyBaseLogger) {
+    this.#database = database
+    this.#engine = engine
+    this.#schema = schema
+    this.#timeQuery = timeQuery
+    this.#clock = clock
+    this.#log = log
+    this.#storeClock = new StoreClock(clock, async () => await this.#time(), ms => { report.clockDiffers(log, ms) })
+    void this.#connect()
+  }
+
+  /** Whether the engine has started, and the database has answered since it was last lost. */
+  get connected (): boolean { return this.#connected }
+
+  /** Whether messages arrive. */
+  get listening (): boolean { return this.#listening }
+
+  get reachable (): boolean { return this.#connected && this.#answers }
+
+  get condition (): Condition {
+    if (this.reachable) return this.#storeClock.condition
+    return { status: 'degraded', reason: `the store cannot be reached: ${this.#why}` }
+  }
+
+  get database (): Database { return this.#database }
+
+  /** Calls `callback` now if the database answers, and each time that it does so again, or that messages may have been missed. Returns a function that ends this. */
+  onConnected (callback: () => void): () => void {
+    this.#onConnected.add(callback)
+    if (this.#connected) callback()
+    return () => { this.#onConnected.delete(callback) }
+  }
+
+  /** Calls `hears` with the messages to a queue. Returns a function that ends this. */
+  hear (queue: string, hears: Hears): () => void {
+    const all = this.#queues.get(queue) ?? new Set()
+    this.#queues.set(queue, all)
+    all.add(hears)
+    return () => { all.delete(hears) }
+  }
+
+  async createQueue (name: string): Promise<void> {
+    await this.#engine.createQueue(name)
+  }
+
+  /**
+   * Resolves to the result of `work`, which is done again if the connection is lost meanwhile: it must not mind. Rejects with `FST_BG_STORE_UNAVAILABLE` in less than 5 s if
+   * the database is unreachable or does not answer.
+   */
+  async call<T> (work: (db: Database) => Promise<T>): Promise<T> {
+    return await new Promise<T>((resolve, reject) => {
+      let over = false
+      const end = (settle: () => void): void => {
+        if (over) return
+        over = true
+        timer.cancel()
+        this.#waiting.delete(begin)
+        settle()
+      }
+      const timer = this.#clock.after(CALL_TIMEOUT, () => {
+        if (this.#connected) this.#answers = false
+        end(() => { reject(this.#unavailable(this.#error)) })
+      })
+      const begin = (): void => {
+        this.#waiting.delete(begin)
+        if (this.#ended) {
+          end(() => { reject(this.#unavailable(undefined)) })
+          return
+        }
+        work(this.#database).then(result => {
+          this.#answers = true
+          end(() => { resolve(result) })
+        }, (thrown: unknown) => {
+          if (isOurs(thrown)) {
+            end(() => { reject(toError(thrown)) })
+            return
+          }
+          const error = toError(thrown)
+          if (this.#failed(error) && !this.#ended) {
+            if (!over) this.#waiting.add(begin)
+            return
+          }
+          end(() => { reject(this.#unavailable(error)) })
+        })
+      }
+      if (this.#connected || this.#ended) begin()
+      else this.#waiting.add(begin)
+    })
+  }
+
+  /** Resolves when `work` has settled, or after `ms` milliseconds; at once while the database is unreachable. */
+  async within (ms: number, work: Promise<unknown>): Promise<void> {
+    await new Promise<void>(resolve => {
+      const timer = this.#clock.after(this.#connected ? ms : 0, resolve)
+      const done = (): void => {
+        timer.cancel()
+        resolve()
+      }
+      work.then(done, done)
+    })
+  }
+
+  /** Ends the engine and all connections. */
+  async stop (): Promise<void> {
+    this.#ended = true
+    this.#connected = false
+    this.#timer?.cancel()
+    this.#unheard?.cancel()
+    this.#storeClock.stop()
+    // They find that it is over.
+    for (const begin of [...this.#waiting]) begin()
+    await this.#stopListening()
+    await this.#engine.stop()
+    await this.#database.close()
+  }
+
+  get #why (): string {
+    if (this.#error !== undefined) return messageOf(this.#error)
+    return this.#connected ? 'it does not answer' : 'not connected'
+  }
+
+  /** A call has failed. Returns whether it may be done again when the database is back. */
+  #failed (error: Error): boolean {
+    this.#error = error
+    const { code } = error as { code?: unknown }
+    if (gone.has(String(code))) this.#started = false
+    else if (!isOfConnection(error)) {
+      this.#answers = false
+      return false
+    }
+    this.#hasDisconnected(error)
+    void this.#connect()
+    return true
+  }
+
+  /** Starts the engine, or looks whether the database answers, and listens; again and again until that succeeds. */
+  async #connect (): Promise<void> {
+    if (this.#connecting || this.#ended) return
+    this.#connecting = true
+    for (; !this.#ended;) {
+      try {
+        if (this.#started) await this.#database.executeSql('SELECT 1')
+        else await this.#engine.start()
+        this.#started = true
+        await this.#listen()
+        break
+      } catch (thrown) {
+        if (this.#ended) break
+        this.#error = toError(thrown)
+        this.#hasDisconnected(this.#error)
+        await new Promise<void>(resolve => { this.#timer = this.#clock.after(AGAIN, resolve) })
+      }
+    }
+    this.#connecting = false
+    if (!this.#ended) this.#hasConnected()
+  }
+
+  /** Listens, and proves that notifications arrive: PgBouncer says yes to LISTEN, and keeps what comes. */
+  async #listen (): Promise<void> {
+    if (this.#listening) return
+    await this.#stopListening()
+    const lost = (error: Error): void => {
+      if (!this.#listening) return
+      this.#listening = false
+      this.#error = error
+      void this.#connect()
+    }
+    const text = `proof ${Math.random()}`
+    let proved = false
+    try {
+      const heard = new Promise<void>(resolve => { this.#proof = { text, heard: resolve } })
+      const channel = channelOf(this.#schema)
+      this.#unlisten.push(await this.#database.listen(channel, payload => { this.#hear(payload) }, lost))
+      this.#unlisten.push(await this.#database.listen(engineChannelOf(this.#schema), queue => { this.#tell(queue, { type: 'due', wait: 0 }) }, lost))
+      await this.#database.executeSql('SELECT pg_notify($1, $2)', [channel, text])
+      proved = await this.#heardIn(PROOF, heard)
+    } catch (error) {
+      // If the database is gone, this says so; if not, only listening is refused.
+      await this.#database.executeSql('SELECT 1')
+      this.#error = toError(error)
+    }
+    this.#proof = undefined
+    this.#listening = proved
+    this.#database.prepares = proved
+    if (proved) return
+    await this.#stopListening()
+    if (!this.#saidUnheard) report.unheard(this.#log)
+    this.#saidUnheard = true
+    this.#unheard = this.#clock.after(UNHEARD, () => { void this.#connect() })
+  }
+
+  async #heardIn (ms: number, heard: Promise<void>): Promise<boolean> {
+    return await new Promise<boolean>(resolve => {
+      const timer = this.#clock.after(ms, () => { resolve(false) })
+      void heard.then(() => {
+        timer.cancel()
+        resolve(true)
+      })
+    })
+  }
+
+  async #stopListening (): Promise<void> {
+    this.#listening = false
+    await Promise.all(this.#unlisten.splice(0).map(async unlisten => { await unlisten().catch(() => {}) }))
+  }
+
+  #hear (payload: string): void {
+    if (this.#proof?.text === payload) {
+      this.#proof.heard()
+      return
+    }
+    const heard = read(payload)
+    if (heard !== undefined) this.#tell(heard.queue, heard.message)
+  }
+
+  #tell (queue: string, message: Message): void {
+    for (const hears of this.#queues.get(queue) ?? []) hears(message)
+  }
+
+  #hasConnected (): void {
+    if (this.#lost) report.storeBack(this.#log)
+    this.#lost = false
+    this.#connected = true
+    this.#answers = true
+    this.#error = undefined
+    // First those who note that the tables may be new.
+    for (const callback of this.#onConnected) callback()
+    for (const begin of [...this.#waiting]) begin()
+    this.#storeClock.start()
+  }
+
+  #hasDisconnected (error: Error): void {
+    this.#connected = false
+    if (this.#lost) return
+    this.#lost = true
+    report.storeLost(this.#log, error)
+  }
+
+  #unavailable (cause: Error | undefined): Error {
+    // No second argument without a cause: @fastify/error would append it to the message.
+    return cause === undefined ? new errorCodes.FST_BG_STORE_UNAVAILABLE(this.#why) : new errorCodes.FST_BG_STORE_UNAVAILABLE(messageOf(cause), { cause })
+  }
+
+  async #time (): Promise<number> {
+    const { rows: [row] } = await this.#database.executeSql(this.#timeQuery) as { rows: Array<{ now: number }> }
+    return row?.now ?? this.#clock.wall()
+  }
+}
+
+function isOurs (error: unknown): boolean {
+  return String((error as { code?: unknown } | undefined)?.code).startsWith('FST_BG_')
+}
+
+/** The message of an error; of an AggregateError, such as one for each address that was tried, all messages. */
+function messageOf (error: Error): string {
+  const { message, errors = [] } = error as Error & { errors?: Error[] }
+  return [message, ...errors.map(({ message }) => message)].filter(text => text !== '').join(', ')
+}

@@ -1,0 +1,253 @@
+import type { Condition } from '../../../health.ts'
+import { report } from '../../../log.ts'
+import type { Progress } from '../../../run/index.ts'
+import type { Timer } from '../../../time/index.ts'
+import type { RunEnd } from '../../queued-run.ts'
+import type { QueueContext } from '../context.ts'
+import type { SqlExecutor } from '../database.ts'
+import { claimedRunOf, crashed, crashesOf, type JobRow } from '../jobs/index.ts'
+import { type ActiveRun, ActiveRuns } from './active-runs.ts'
+import { Settler } from './settler.ts'
+
+/** How long to wait until the database has recorded an end while the application stops, in milliseconds. */
+export const RECORD = 1_000
+/** How often to look for runs of which no message says that there are any, in milliseconds. */
+const LOOK = 30_000
+/** How long to wait after a claim that has failed, in milliseconds. */
+const AGAIN = 1_000
+
+/**
+ * Claims runs and gives them to the queue, as many at a time as that has room for.
+ *
+ * It sleeps until a message says that runs may begin, until the first delayed one may, or until a run ends. One claim is under way at a time.
+ */
+export class Fetcher {
+  readonly #context: QueueContext
+  readonly #runs: ActiveRuns
+  readonly #settler: Settler
+  /** Whether one run at a time is active in all processes, as the database says. */
+  exclusive = false
+  #takes = false
+  #claiming: Promise<void> | undefined
+  #isClaiming = false
+  /** Whether somebody wants a claim since the last one began. */
+  #wanted = false
+  #timer: Timer | undefined
+  /** When the timer rings, on the monotonic timeline. */
+  #dueAt = Infinity
+
+  constructor (context: QueueContext, ended: (id: string, end: RunEnd) => void) {
+    this.#context = context
+    this.#runs = new ActiveRuns(context.options.clock, context.worker)
+    this.#settler = new Settler(context, {
+      ended,
+      recorded: all => {
+        for (const active of all) this.#runs.record(active)
+        this.wake()
+      }
+    })
+  }
+
+  /** Whether it claims runs. */
+  get takes (): boolean { return this.#takes }
+
+  /** Whether a run is active. */
+  get busy (): boolean { return this.#runs.size > 0 }
+
+  get runs (): ActiveRuns { return this.#runs }
+
+  /** Says whether the event loop was blocked for longer than the lease during a run that has not ended. */
+  get condition (): Condition {
+    const { blockedFor } = this.#runs
+    if (blockedFor === undefined) return { status: 'ok' }
+    return { status: 'failing', reason: `a run is past its lease: the event loop was blocked for ${(blockedFor / 1_000).toFixed(1)} s` }
+  }
+
+  take (): void {
+    this.#takes = true
+    this.wake()
+  }
+
+  /** Claims no more. Active runs go on. */
+  halt (): void {
+    this.#takes = false
+    this.#sleep(Infinity)
+  }
+
+  /** Claims now: runs may begin. */
+  wake (): void {
+    this.#wanted = true
+    if (this.#isClaiming || !this.#takes || !this.#context.connection.connected) return
+    this.#isClaiming = true
+    this.#claiming = this.#claimAll()
+  }
+
+  /** The first run may begin in some milliseconds. */
+  due (wait: number): void {
+    if (!(wait > 0)) this.wake()
+    else if (this.#takes && this.#context.options.clock.now() + wait < this.#dueAt) this.#sleep(wait)
+  }
+
+  /** Aborts an active run, and resolves when the database has recorded its end. Undefined if this process does not run it. */
+  cancel (id: string): Promise<void> | undefined {
+    const active = this.#runs.get(id)
+    if (active === undefined) return undefined
+    const recorded = active.recorded()
+    this.#context.worker.abort(id, 'cancelled')
+    return recorded
+  }
+
+  /** Keeps the progress of a run: one at a time, the last one that the handler has reported. */
+  progress (id: string, value: Progress): void {
+    const active = this.#runs.get(id)
+    if (active === undefined || active.settlement !== undefined) return
+    active.progress = value
+    if (!active.progressing) void this.#tellProgress(active)
+  }
+
+  /** Gives all active runs back, whatever their handlers do. */
+  release (): void {
+    for (const active of this.#runs.unsettled) this.#settle(active, { outcome: 'interrupted' })
+  }
+
+  /** Resolves when the runs that are active now have ended, the database has recorded it, and, if it is halted, it claims nothing any more. */
+  async idle (): Promise<void> {
+    await this.#claiming
+    await this.#runs.recorded()
+  }
+
+  /** A process has died under a run that now has failed: tells the queue. Or under one that is begun again: logs it. */
+  takenOver (row: JobRow): void {
+    const { worker, leases: { maxCrashes }, options: { log, name } } = this.#context
+    const run = claimedRunOf(row)
+    const { reqId, key } = run
+    report.takenOver(log, name, row.id, { crash: crashesOf(row), maxCrashes, ...reqId !== undefined && { reqId }, ...key !== undefined && { key } })
+    if (row.state !== 'failed') return
+    worker.crashed({ ...run, attempt: Math.max(1, run.attempt - 1) }, new Error(crashed(maxCrashes).message))
+  }
+
+  /** Deletes what is to be kept no longer by its age. */
+  async trim (): Promise<void> { await this.#settler.trim() }
+
+  close (): void {
+    this.halt()
+    this.#settler.stop()
+  }
+
+  async #claimAll (): Promise<void> {
+    try {
+      await this.#claimUntilNone()
+    } catch {
+      // The database is away: the connection says so, and wakes this.
+      this.#sleep(AGAIN)
+    } finally {
+      this.#isClaiming = false
+    }
+  }
+
+  async #claimUntilNone (): Promise<void> {
+    const { options: { clock, concurrency } } = this.#context
+    while (this.#wanted && this.#takes) {
+      const room = concurrency - this.#runs.size
+      // A run that ends wakes it.
+      if (room <= 0) return
+      this.#wanted = false
+      const { rows, wait } = await this.#claim(room)
+      if (rows.length > 0) this.#begin(rows)
+      if (rows.length === room) this.#wanted = true
+      else if (wait !== undefined) this.#sleep(wait)
+      else if (this.#dueAt <= clock.now() || this.#dueAt === Infinity) await this.#lookAhead()
+    }
+  }
+
+  #begin (rows: JobRow[]): void {
+    const { worker } = this.#context
+    rows.sort((a, b) => b.priority - a.priority || Number(a.created) - Number(b.created))
+    for (const row of rows) {
+      const before = this.#runs.get(row.id)
+      // It still runs here, its lease was lost, and this process has claimed it again: the attempt that runs has the claim.
+      const active = this.#runs.add(row.id, row.starts)
+      if (before !== undefined) this.#replace(before, active)
+      else if (this.#takes) worker.execute(claimedRunOf(row), settlement => { this.#settle(this.#runs.get(row.id) ?? active, settlement) })
+      else this.#settle(active, { outcome: 'interrupted' })
+    }
+  }
+
+  #replace (before: ActiveRun, active: ActiveRun): void {
+    active.blocked = before.blocked
+    if (before.settlement !== undefined) this.#settle(active, { outcome: 'interrupted' })
+    void active.recorded().then(() => { before.tellRecorded() })
+  }
+
+  #settle (active: ActiveRun, settlement: NonNullable<ActiveRun['settlement']>): void {
+    if (active.settlement !== undefined) return
+    active.settlement = settlement
+    active.settledAt = this.#context.options.clock.now()
+    this.#settler.settle(active)
+  }
+
+  /** Claims at most `room` runs. Without any, `wait` says when it may be worth trying again, if that is known. */
+  async #claim (room: number): Promise<{ rows: JobRow[], wait: number | undefined }> {
+    const { call, sql, name, options: { rate } } = this.#context
+    if (rate === undefined && !this.exclusive) {
+      const { rows } = await call(async db => await db.executeSql(sql.claim, [name, room])) as { rows: JobRow[] }
+      return { rows, wait: undefined }
+    }
+    return await call(async db => await db.transaction(async tx => await this.#claimLimited(tx, room)))
+  }
+
+  /** One process at a time: each sees what the one before has claimed. */
+  async #claimLimited (tx: SqlExecutor, room: number): Promise<{ rows: JobRow[], wait: number | undefined }> {
+    const { sql, name, options: { rate, exclusive } } = this.#context
+    const per = rate?.per ?? 0
+    const { rows: [row] } = await tx.executeSql(sql.lockQueue, [name, per]) as { rows: Array<{ paused: boolean, exclusive: boolean, used: number, left: number | null }> }
+    if (row === undefined) {
+      // Somebody has removed the row: it comes back.
+      await tx.executeSql(sql.limit, [name, exclusive ?? null])
+      return { rows: [], wait: 0 }
+    }
+    if (row.paused) return { rows: [], wait: undefined }
+    this.exclusive = row.exclusive
+    let most = rate === undefined ? room : Math.min(room, rate.limit - row.used)
+    if (most <= 0) return { rows: [], wait: Math.max(1, row.left ?? per) }
+    if (row.exclusive) {
+      const { rows: [active] } = await tx.executeSql(sql.isActive, [name]) as { rows: Array<{ active: boolean }> }
+      if (active?.active === true) return { rows: [], wait: undefined }
+      most = 1
+    }
+    const { rows } = await tx.executeSql(sql.claimLocked, [name, most]) as { rows: JobRow[] }
+    if (rate !== undefined && rows.length > 0) await tx.executeSql(sql.countRate, [name, per, rows.length])
+    const isSpent = rate !== undefined && rows.length === most && most < room
+    return { rows, wait: isSpent ? Math.max(1, row.used === 0 ? per : row.left ?? per) : undefined }
+  }
+
+  /** Sleeps until the first delayed run may begin. */
+  async #lookAhead (): Promise<void> {
+    const { call, sql, name } = this.#context
+    const { rows: [row] } = await call(async db => await db.executeSql(sql.nextDue, [name])) as { rows: Array<{ wait: number | null }> }
+    // A producer of pg-boss itself notifies of no delayed job.
+    this.#sleep(Math.max(0, Math.min(LOOK, row?.wait ?? LOOK)))
+  }
+
+  #sleep (ms: number): void {
+    const { clock } = this.#context.options
+    this.#timer?.cancel()
+    this.#dueAt = clock.now() + ms
+    this.#timer = clock.after(Math.ceil(ms), () => {
+      this.#dueAt = Infinity
+      this.wake()
+    })
+  }
+
+  async #tellProgress (active: ActiveRun): Promise<void> {
+    const { call, sql, name } = this.#context
+    active.progressing = true
+    while (active.progress !== undefined) {
+      const value = active.progress
+      active.progress = undefined
+      // Fails if the database is unreachable. Progress is only for display.
+      await call(async db => await db.executeSql(sql.progress, [name, active.id, active.starts, JSON.stringify(value)])).catch(() => {})
+    }
+    active.progressing = false
+  }
+}

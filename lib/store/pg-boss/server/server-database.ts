@@ -1,0 +1,180 @@
+import { createHash } from 'node:crypto'
+import type { Client, ClientConfig, Pool, PoolConfig } from 'pg'
+import { toError } from '../../../errors.ts'
+import type { Clock } from '../../../time/index.ts'
+import type { Database, SqlExecutor } from '../database.ts'
+import { Listener } from './listener.ts'
+import type { PooledClient, PoolLike } from './pool.ts'
+
+/** Limit of a statement, in milliseconds, unless its caller gives another one. */
+const LIMIT = 4_000
+/** Limit to connect, in milliseconds. */
+const CONNECT = 5_000
+/** Limit for the connections to end, in milliseconds. */
+const END = 1_000
+
+/** The parts of a pool that `pg` has, and its types hide. */
+interface Opened { options?: ClientConfig, Client?: new (config: ClientConfig) => Client }
+
+/**
+ * A PostgreSQL server. It takes a connection of the pool for each statement, and cuts one that does not answer, or on which the server has said that it stops, or has become
+ * a standby: the pool makes another one. It listens on a connection of its own, which is none of the pool: so one of size 1 is enough.
+ */
+export class ServerDatabase implements Database {
+  readonly #pool: PoolLike
+  readonly #own: Pool | undefined
+  readonly #clock: Clock
+  readonly #listener: Listener
+  readonly #names = new Map<string, string>()
+  /** When each connection has last answered, on the monotonic timeline. */
+  readonly #answered = new WeakMap<PooledClient, number>()
+  /** When a connection was last found not to answer: the idle ones from before may be as dead. */
+  #suspectedAt = -Infinity
+  prepares = false
+  #closed: Promise<void> | undefined
+
+  /** `own`: whether the pool is ours to close. */
+  constructor (pool: PoolLike, own: boolean, clock: Clock) {
+    this.#pool = pool
+    this.#own = own ? pool as unknown as Pool : undefined
+    this.#clock = clock
+    // Without a listener of ours an error of an idle connection would be an uncaught exception. The pool drops that connection, and nothing is lost.
+    this.#own?.on('error', () => {})
+    this.#listener = new Listener(() => this.#client(), clock, () => { this.#suspectedAt = clock.now() })
+  }
+
+  async executeSql (text: string, values?: unknown[], limit = LIMIT): Promise<{ rows: unknown[] }> {
+    // What has another limit is of pg-boss: it is asked seldom, and may be of any length.
+    return await this.#withClient(limit, async client => await this.#query(client, text, values, limit === LIMIT))
+  }
+
+  async listen (channel: string, onNotify: (payload: string) => void, onLost: (error: Error) => void = () => {}): Promise<() => Promise<void>> {
+    return await this.#listener.listen(channel, onNotify, onLost)
+  }
+
+  async transaction<T>(work: (tx: SqlExecutor) => Promise<T>): Promise<T> {
+    return await this.#withClient(LIMIT, async client => {
+      await client.query('BEGIN')
+      try {
+        const result = await work({ executeSql: async (text, values) => await this.#query(client, text, values, true) })
+        await client.query('COMMIT')
+        return result
+      } catch (error) {
+        await client.query('ROLLBACK').catch(() => {})
+        throw error
+      }
+    })
+  }
+
+  close (): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close (): Promise<void> {
+    this.#listener.close()
+    if (this.#own === undefined) return
+    // A connection that does not answer would hold it back.
+    const ended = this.#own.end().catch(() => {})
+    await new Promise<void>(resolve => {
+      const timer = this.#clock.after(END, resolve)
+      void ended.then(() => {
+        timer.cancel()
+        resolve()
+      })
+    })
+  }
+
+  async #withClient<T> (limit: number, work: (client: PooledClient) => Promise<T>): Promise<T> {
+    return await new Promise<T>((resolve, reject) => {
+      let over = false
+      let cut: ((error: Error) => void) | undefined
+      const end = (settle: () => void): void => {
+        over = true
+        timer.cancel()
+        settle()
+      }
+      const timer = this.#clock.after(limit, () => {
+        const error = new Error('the server does not answer')
+        this.#suspectedAt = this.#clock.now()
+        end(() => { reject(error) })
+        cut?.(error)
+      })
+      this.#connect().then(async client => {
+        // It came too late: it may be as good as any.
+        if (over) {
+          client.release()
+          return
+        }
+        const ignore = (): void => {}
+        // The pool listens to idle connections only.
+        client.on('error', ignore)
+        const release = (error?: Error): void => {
+          client.off('error', ignore)
+          if (error !== undefined) client.on('error', ignore)
+          client.release(error)
+        }
+        cut = release
+        try {
+          const result = await work(client)
+          if (over) return
+          this.#answered.set(client, this.#clock.now())
+          end(() => {
+            release()
+            resolve(result)
+          })
+        } catch (thrown) {
+          if (over) return
+          const error = toError(thrown)
+          end(() => {
+            // The statements of pg-boss begin transactions, which a failed one leaves open. pg's own pool.query() cuts the connection, too.
+            release(error)
+            reject(error)
+          })
+        }
+      }, (thrown: unknown) => { if (!over) end(() => { reject(toError(thrown)) }) })
+    })
+  }
+
+  /** A connection of the pool. One that has not answered since another one was found dead is replaced: trying them one after another would take some seconds for each. */
+  async #connect (): Promise<PooledClient> {
+    for (;;) {
+      const client = await this.#pool.connect()
+      if ((this.#answered.get(client) ?? Infinity) >= this.#suspectedAt) return client
+      client.on('error', () => {})
+      client.release(new Error('the server did not answer on another connection'))
+    }
+  }
+
+  /** A statement of ours takes longer to plan than to run: each connection plans it once. */
+  async #query (client: PooledClient, text: string, values: unknown[] | undefined, isOurs: boolean): Promise<{ rows: unknown[] }> {
+    if (!this.prepares || !isOurs || values === undefined) return await client.query(text, values as unknown[])
+    let name = this.#names.get(text)
+    if (name === undefined) {
+      // By the text: two stores may have one pool, and each a schema of its own.
+      name = `fbt_${createHash('sha1').update(text).digest('hex').slice(0, 16)}`
+      this.#names.set(text, name)
+    }
+    const prepared = { name, text, values }
+    return await client.query(prepared as never)
+  }
+
+  /** A connection that is none of the pool, to the same server. Undefined for a pool that does not say how it connects. */
+  #client (): Client | undefined {
+    const { options, Client } = this.#pool as unknown as Opened
+    return options === undefined || Client === undefined ? undefined : new Client({ ...options, keepAlive: true })
+  }
+}
+
+/** Options of our own pool. */
+export function poolOptions (connectionString: string): PoolConfig {
+  return { connectionString, max: 10, connectionTimeoutMillis: CONNECT, idleTimeoutMillis: 30_000, keepAlive: true, application_name: 'fastify-background-tasks' }
+}
+
+/** Whether an error says that the connection is of no further use: it is lost, the server stops, or it has become a standby. */
+export function isOfConnection (error: Error): boolean {
+  const { code } = error as { code?: unknown }
+  // Without an SQLSTATE it is not of PostgreSQL, but of the network.
+  if (typeof code !== 'string' || !/^[0-9A-Z]{5}$/.test(code)) return true
+  return code.startsWith('08') || code.startsWith('57P') || code === '25006'
+}
