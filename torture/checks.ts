@@ -192,8 +192,12 @@ function disturbances (journal: Entry[]): Disturbed {
   const spans: Array<Span & { process: string }> = []
   // Several of one kind may overlap: each then counts from the first.
   const open = new Map<string, number[]>()
+  const lastSign = new Map<string, number>()
   for (const { at, process, what, id = '', text, ms = 0 } of journal) {
+    lastSign.set(process, at)
     if (what === 'blocked' || what === 'lag') spans.push({ process, from: at - ms, to: at })
+    // One that is killed in the middle of a block has written no line of it: it was silent.
+    if (what === 'exit' && text === 'SIGKILL') spans.push({ process: id, from: lastSign.get(id) ?? at, to: at })
     // What it has just ended it could not tell the store.
     if (what === 'kill') spans.push({ process: id, from: at, to: at })
     const begun = open.get(`${id} ${text}`) ?? []
