@@ -57,6 +57,11 @@ export class Proxy {
     for (const { upstream } of this.#pairs) upstream.pause()
   }
 
+  /** Passes on the answers that have come since `stallAnswers()`, and none after them. */
+  passAnswers (): void {
+    for (const { upstream } of this.#pairs) upstream.read()
+  }
+
   resume (): void {
     this.#stalled = false
     for (const { client, upstream } of this.#pairs) {

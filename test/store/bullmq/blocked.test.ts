@@ -42,38 +42,46 @@ t.test('over Redis', needsRedis(), async t => {
     t.same(await events(redis, store.prefix, 'stalled', 'failed'), [])
   })
 
-  t.test('a job whose lease is lost on its way here is not begun', async t => {
-    const store = storeOf()
-    const proxy = await Proxy.start(t, Number(new URL(url).port))
-    const began: number[][] = [[], []]
-    const [one, two] = [held(), held()]
-    const slow = await share(t, { ...store, connection: proxy.url }, {}, {}, async run => {
-      began[0]?.push(run.payload.n)
-      await one.handler.call(slow.app, run)
+  for (const way of ['a job whose lease is lost on its way here', 'a job whose lease is lost while its renewal is on its way here']) {
+    t.test(`${way} is not begun`, async t => {
+      const store = storeOf()
+      const proxy = await Proxy.start(t, Number(new URL(url).port))
+      const began: number[][] = [[], []]
+      const [one, two] = [held(), held()]
+      const slow = await share(t, { ...store, connection: proxy.url }, {}, {}, async run => {
+        began[0]?.push(run.payload.n)
+        await one.handler.call(slow.app, run)
+      })
+      await slow.queue.enqueue({ n: 1, do: 'work' })
+      const { id } = await slow.queue.enqueue({ n: 2, do: 'work' })
+      const active = await one.call(0)
+      // BullMQ fetches the next job with the end of the one before.
+      proxy.stallAnswers()
+      active.end()
+      await until(async () => await redis.exists(`${store.prefix}:work:${id}:lock`) === 1)
+      if (way.includes('renewal')) {
+        const left = async (): Promise<number> => await redis.pttl(`${store.prefix}:work:${id}:lock`)
+        await until(async () => await left() < LEASE * 0.7)
+        proxy.passAnswers()
+        await until(async () => await left() > LEASE * 0.8)
+      }
+      const other = await share(t, store, {}, {}, async run => {
+        began[1]?.push(run.payload.n)
+        await two.handler.call(other.app, run)
+      })
+      const taken = await two.call(0)
+      t.equal(taken.run.id, id, 'another process has taken it over')
+      await other.queue.enqueue({ n: 3, do: 'work' })
+      proxy.resume()
+      await one.call(1)
+      t.same(began, [[1, 3], [2]])
+      t.notOk(taken.run.signal.aborted)
+      one.endAll()
+      two.endAll()
+      await other.queue.drain()
+      t.match(await other.queue.counts(), { succeeded: 3, failed: 0 })
     })
-    await slow.queue.enqueue({ n: 1, do: 'work' })
-    const { id } = await slow.queue.enqueue({ n: 2, do: 'work' })
-    const active = await one.call(0)
-    // BullMQ fetches the next job with the end of the one before.
-    proxy.stallAnswers()
-    active.end()
-    await until(async () => await redis.exists(`${store.prefix}:work:${id}:lock`) === 1)
-    const other = await share(t, store, {}, {}, async run => {
-      began[1]?.push(run.payload.n)
-      await two.handler.call(other.app, run)
-    })
-    const taken = await two.call(0)
-    t.equal(taken.run.id, id, 'another process has taken it over')
-    await other.queue.enqueue({ n: 3, do: 'work' })
-    proxy.resume()
-    await one.call(1)
-    t.same(began, [[1, 3], [2]])
-    t.notOk(taken.run.signal.aborted)
-    one.endAll()
-    two.endAll()
-    await other.queue.drain()
-    t.match(await other.queue.counts(), { succeeded: 3, failed: 0 })
-  })
+  }
 
   t.test('a handler that computes and never awaits is recorded', async t => {
     const store = storeOf()

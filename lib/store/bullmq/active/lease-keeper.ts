@@ -68,14 +68,18 @@ export class LeaseKeeper implements LoopWatcher {
     this.#jobs.blocked(ms)
   }
 
-  /** Renews the lease of a job, or takes it back. Resolves to whether this process has it. */
+  /** Renews the lease of a job, or takes it back. Resolves to whether this process has it: an answer that comes so late that the lease may be over again is none. */
   async renew (job: RunJob, token: string): Promise<boolean> {
-    return await this.#hold(job, token) === 'held'
+    for (;;) {
+      const since = this.#now
+      if (await this.#hold(job, token) !== 'held') return false
+      if (!this.#mayBeOver(since)) return true
+    }
   }
 
   /** Whether the lease of a job is lost, or so old that it may have expired, as after a handler that never awaits. */
   mayBeLost ({ lost, renewedAt }: ActiveJob): boolean {
-    return lost || this.#now - renewedAt > this.#context.leases.lease * 3 / 4
+    return lost || this.#mayBeOver(renewedAt)
   }
 
   /**
@@ -90,6 +94,11 @@ export class LeaseKeeper implements LoopWatcher {
   get #isRenewed (): boolean { return this.#answeredAt >= this.#blockedAt || this.#jobs.held.length === 0 }
 
   get #now (): number { return this.#context.options.clock.now() }
+
+  /** Whether a lease that was renewed then may have expired, or soon will. */
+  #mayBeOver (renewedAt: number): boolean {
+    return this.#now - renewedAt > this.#context.leases.lease * 3 / 4
+  }
 
   #again (): void {
     this.#timer = this.#context.options.clock.after(this.#interval, () => { this.#look() })

@@ -28,18 +28,18 @@ export function connect ({ createIORedisClient, createNodeRedisClient }: Engine,
   const made: Raw[] = []
   let ended = false
   let evicts: string | undefined
+  const tame = (raw: Raw): void => {
+    tameInfo(raw, policy => { evicts = policy })
+    tameSilence(raw)
+  }
   const keep = (raw: Raw): Raw => {
     const { duplicate } = raw
     // BullMQ and the control stream duplicate it for commands that block.
     raw.duplicate = (...given) => keep(duplicate.apply(raw, blocking(raw, given)))
-    tameInfo(raw, policy => { evicts = policy })
-    raw.on('close', () => { forgetSilence(raw) })
+    tame(raw)
     raw.on('error', ignored)
     // The connections of a cluster to its nodes.
-    raw.on('+node', node => {
-      tameInfo(node as Raw, policy => { evicts = policy })
-      ;(node as Raw).on('close', () => { forgetSilence(node as Raw) })
-    })
+    raw.on('+node', node => { tame(node as Raw) })
     made.push(raw)
     if (ended) drop(raw)
     return raw
@@ -80,10 +80,20 @@ function quiet (client: Client): Client {
   return client
 }
 
-/** ioredis leaves the timer of its socketTimeout behind: it would keep the process up, or cut the next connection. */
-function forgetSilence (raw: Raw): void {
-  clearTimeout(raw.socketTimeoutTimer)
-  raw.socketTimeoutTimer = undefined
+/**
+ * ioredis leaves the timer of its socketTimeout behind, when the connection closes or it sets another: it would keep the process up, or cut the next
+ * connection. So there is one at a time, for which no process stays up, and none when the connection has closed.
+ */
+function tameSilence (raw: Raw): void {
+  let timer: NodeJS.Timeout | undefined
+  Object.defineProperty(raw, 'socketTimeoutTimer', {
+    get: () => timer,
+    set: (next: NodeJS.Timeout | undefined) => {
+      if (next !== timer) clearTimeout(timer)
+      timer = next?.unref()
+    }
+  })
+  raw.on('close', () => { raw.socketTimeoutTimer = undefined })
 }
 
 /** The options of a client of ioredis, of its Cluster, or of redis. */
