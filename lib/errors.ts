@@ -124,7 +124,7 @@ export class GiveUp extends Error {
   /** Always `'GiveUp'`. */
   override readonly name = 'GiveUp'
 
-  /** @internal */
+  /** Says that this is a `GiveUp`, whichever copy of the package it is from. */
   get [giveUpMark] (): true { return true }
 }
 

@@ -19,7 +19,7 @@ const pluginKeys = ['autostart', 'shutdownTimeout', 'stores', 'onRun'] as const
 export type OtherKinds = Record<string, string>
 
 /** The kind that each option of a task belongs to. */
-export const taskKinds: OtherKinds = {
+const taskKinds: OtherKinds = {
   ...allTo(queueKeys, 'a queue, which is declared with addBackgroundQueue()'),
   restart: 'a service; a timed task and a queue have "retry"',
   ...allTo(sharedKeys, 'a task'),

@@ -91,7 +91,7 @@ export interface RunHandle {
   /** Resolves when the run has ended, in whatever way; never rejects. */
   readonly finished: Promise<RunResult>
   /** What `JSON.stringify` writes of the handle. */
-  toJSON (): { id: string }
+  toJSON (): Pick<RunHandle, 'id'>
 }
 
 /** Handler of a task: an async function that takes a run, with the owning Fastify instance as `this`. */

@@ -29,7 +29,7 @@ export interface StoreTestContext {
 export type MakeStore = (context: StoreTestContext) => Promise<() => Store> | (() => Store)
 
 /** An application of a test, and the lines that it logs. */
-export interface App { app: FastifyInstance, lines: Line[] }
+interface App { app: FastifyInstance, lines: Line[] }
 
 /** What the parts of the suite are given. */
 export interface Suite {

@@ -47,7 +47,7 @@ interface Deferred {
   reject (reason: unknown): void
 }
 
-export function deferred (): Deferred {
+function deferred (): Deferred {
   let resolve!: () => void
   let reject!: (reason: unknown) => void
   const promise = new Promise<void>((_resolve, _reject) => {

@@ -21,7 +21,7 @@ const unused = new FinalizationRegistry<string>(key => {
 })
 
 /** The JavaScript engine does not know the time zone. */
-export class UnknownZone extends Error {}
+class UnknownZone extends Error {}
 
 /**
  * Parses a cron expression with five fields, or six with seconds, or a nickname such as `@daily`.

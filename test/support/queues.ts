@@ -1,7 +1,7 @@
 import type FakeTimers from '@sinonjs/fake-timers'
 import { turns } from './fakes.ts'
 
-export { type Call, type Handler, held, list, nextMillisecond } from '../../lib/store-tests/support.ts'
+export { held, list, nextMillisecond } from '../../lib/store-tests/support.ts'
 
 /** Looks until it is so: for what a store keeps some time after it was told. The timeout of the test is the limit. */
 export async function until (isSo: () => Promise<boolean>): Promise<void> {

@@ -29,7 +29,7 @@ export interface Context {
 }
 
 /** Options of a new span. */
-export interface SpanOptions {
+interface SpanOptions {
   kind: number
   attributes: Record<string, string | number>
   links: Array<{ context: SpanContext }>

@@ -8,14 +8,17 @@ export interface ScheduleDefinition {
   every: number | undefined
   /** Or a cron expression, in an IANA zone; only in memory the zone may be undefined, for that of the process. */
   cron: string | undefined
+  /** The zone of the cron expression. */
   timezone: string | undefined
   /** What each tick enqueues. */
   payload: Stored
   /** Delays each tick by a random time below this, in milliseconds. */
   jitter: number
+  /** What becomes of ticks that were missed. */
   misfire: Misfire
   /** Whether a tick enqueues nothing while a run of the schedule waits or runs. */
   overlap: 'skip' | 'allow'
+  /** The priority of its runs. */
   priority: number
   /** The policy of its runs, instead of the queue's own. */
   retry: RetryOptions | undefined

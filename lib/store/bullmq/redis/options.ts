@@ -3,8 +3,10 @@ import type { ClusterOptions, RedisOptions } from 'ioredis'
 // What we need of a user's client, whatever its options say. BullMQ needs commands without a limit of time or of retries, and answers in their usual
 // form: the calls of RedisConnection end in time all the same. A connection on which nothing comes back is dead, even if nobody has closed it.
 
-/** How long a connection may be silent after a command, in milliseconds; and one for commands that block, which BullMQ and the control stream let wait for 10 s at most. */
-export const [SILENCE, BLOCKED_SILENCE] = [4_000, 12_000]
+/** How long a connection may be silent after a command, in milliseconds. */
+const SILENCE = 4_000
+/** The same where commands block, which BullMQ and the control stream let wait for 10 s at most; in milliseconds. */
+export const BLOCKED_SILENCE = 12_000
 
 /** How long to wait before the next try to connect, in milliseconds. Short, so that a store that is back is noticed soon. */
 const retryDelay = (tries: number): number => Math.min(tries * 100, 2_000)

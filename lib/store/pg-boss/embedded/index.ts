@@ -1,5 +1,5 @@
 // The embedded database: PostgreSQL in this process, by PGlite in a thread.
 
-export { EmbeddedDatabase, type EmbeddedOptions, type EmbeddedTransaction } from './embedded-database.ts'
+export { EmbeddedDatabase, type EmbeddedTransaction } from './embedded-database.ts'
 export { EngineEnded } from './engine-thread.ts'
 export { checkEmbedded } from './engine.ts'
