@@ -38,6 +38,8 @@ const commands = {
   blockingTimeout: undefined as never,
   socketTimeout: SILENCE,
   enableReadyCheck: true,
+  // A Redis that loads its data says for how long; ioredis would wait for that by a timer which outlives the client, and keeps the process up.
+  maxLoadingRetryTime: 500,
   enableAutoPipelining: false,
   readOnly: false,
   stringNumbers: false,
