@@ -73,6 +73,25 @@ export function order ({ holds }: Suite): void {
     t.same(hand.calls.map(({ payload }) => payload), ['first', 'another', 'first', 'next'])
   })
 
+  holds('a key is any text', async (t, name, open) => {
+    const { app } = await open({ autostart: false })
+    const queue = app.addBackgroundQueue(name, async () => {})
+    await app.ready()
+    // Of random letters, as an index may compress others.
+    const long = Array.from({ length: 10_000 }, () => String.fromCharCode(97 + Math.floor(Math.random() * 26))).join('')
+    const keys = ['a', 'a:b', 'a::b', '🦊', 'ÿ', ' ', 'a\u0000b', '*', "'", '__proto__', long, `${long}:🦊`]
+    const ids = new Set<string>()
+    for (const key of keys) {
+      const { id, duplicate } = await queue.enqueue(1, { key })
+      ids.add(id)
+      t.equal(duplicate, false, key.slice(0, 20))
+      t.same(await queue.enqueue(2, { key }), { id, duplicate: true }, key.slice(0, 20))
+      t.equal((await queue.get(id))?.key, key)
+    }
+    t.equal(ids.size, keys.length)
+    t.same((await queue.enqueueMany(keys.map(key => ({ payload: 3, key })))).map(({ duplicate }) => duplicate), keys.map(() => true))
+  })
+
   holds('a delayed run keeps its key; cancelled, failed or removed, it lets it go', async (t, name, open) => {
     const { app } = await open()
     const queue = app.addBackgroundQueue(name, () => { throw new Error('no') })
