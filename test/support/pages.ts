@@ -70,13 +70,13 @@ export interface Ran { output: string, errors: string, code: number | null, sign
 
 /**
  * Runs a program as its page says. After the lines above `^C` it gets a SIGINT. One that ends neither by that nor by itself is ended when it has printed what it
- * should, and a little later, so that more than that is seen, too. Its time is up after half a minute.
+ * should, and a little later, so that more than that is seen, too. Its time is up after half a minute. `args` are those of the program.
  */
-export async function runProgram (folder: string, file: string, expected: string, node = process.execPath, args: string[] = []): Promise<Ran> {
+export async function runProgram (folder: string, file: string, expected: string, { node = process.execPath, args = [] }: { node?: string, args?: string[] } = {}): Promise<Ran> {
   const interrupts = expected.includes('^C\n')
   const [before = ''] = expected.split('^C\n')
   const enough = normal(before).split('\n').length
-  const child = spawn(node, [...args, `--import=data:text/javascript,${encodeURIComponent(freePort)}`, file], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(node, [`--import=data:text/javascript,${encodeURIComponent(freePort)}`, file, ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
   const lines: string[] = []
   let errors = ''
   let ended: NodeJS.Timeout | undefined
