@@ -56,7 +56,7 @@ async function follow (fences, folder, node) {
           .catch(error => { throw new Error(`${text}${error.stdout}${error.stderr}`) })
         continue
       }
-      const { output, errors, code, signal } = await runProgram(folder, file, expected, { node, args: args === '' ? [] : args.split(' ') })
+      const { output, errors, code, signal } = await runProgram(folder, file, expected, { node, args: args === '' ? [] : args.split(' '), ends: !expected.includes('^C\n') })
       if (output !== normal(expected)) throw new Error(`${text}The page says:\n${normal(expected)}\nIt prints:\n${output}\n${errors}`)
       if (errors !== '') throw new Error(`${text}${errors}`)
       if (code !== 0) throw new Error(`${text}It ends with ${code ?? signal}, and not with 0.`)

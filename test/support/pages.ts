@@ -70,9 +70,10 @@ export interface Ran { output: string, errors: string, code: number | null, sign
 
 /**
  * Runs a program as its page says. After the lines above `^C` it gets a SIGINT. One that ends neither by that nor by itself is ended when it has printed what it
- * should, and a little later, so that more than that is seen, too. Its time is up after half a minute. `args` are those of the program.
+ * should, and a little later, so that more than that is seen, too. Its time is up after half a minute. `args` are those of the program;
+ * with `ends` it must end by itself.
  */
-export async function runProgram (folder: string, file: string, expected: string, { node = process.execPath, args = [] }: { node?: string, args?: string[] } = {}): Promise<Ran> {
+export async function runProgram (folder: string, file: string, expected: string, { node = process.execPath, args = [], ends = false }: { node?: string, args?: string[], ends?: boolean } = {}): Promise<Ran> {
   const interrupts = expected.includes('^C\n')
   const [before = ''] = expected.split('^C\n')
   const enough = normal(before).split('\n').length
@@ -84,7 +85,7 @@ export async function runProgram (folder: string, file: string, expected: string
   child.stderr.on('data', (data: Buffer) => { errors += data.toString() })
   createInterface(child.stdout).on('line', line => {
     lines.push(line)
-    if (ended !== undefined || normal(lines.join('\n')).split('\n').length < enough) return
+    if (ended !== undefined || ends || normal(lines.join('\n')).split('\n').length < enough) return
     ended = setTimeout(() => {
       if (interrupts) lines.push('^C')
       child.kill(interrupts ? 'SIGINT' : 'SIGKILL')
