@@ -26,10 +26,13 @@ host.getSourceFile = (name, ...rest) => {
   return sources.get(name)
 }
 
-/** What the compiler says about the files, which it compiles into `out/`. In JavaScript nobody is asked for types, nor for what `unknown` is. */
-function compile (folder: string, names: string[]): string {
+/** Where a program is compiled to: `app.ts` and `app.js` of a page are two. */
+const outOf = (name: string): string => name.endsWith('.ts') ? 'ts' : 'js'
+
+/** What the compiler says about the files of one language. In JavaScript nobody is asked for types, nor for what `unknown` is. */
+function compile (folder: string, names: string[], out: string): string {
   const program = ts.createProgram(names.map(name => folder + name), {
-    ...options, allowJs: true, checkJs: true, rootDir: folder, outDir: `${folder}out`, declaration: false, declarationMap: false, sourceMap: false
+    ...options, allowJs: true, checkJs: true, rootDir: folder, outDir: folder + out, declaration: false, declarationMap: false, sourceMap: false
   }, host)
   const emitted = program.emit()
   const found = [...ts.getPreEmitDiagnostics(program), ...emitted.diagnostics]
@@ -53,14 +56,14 @@ for (const page of pages) {
     mkdirSync(url, { recursive: true })
     t.teardown(() => { rmSync(url, { recursive: true, force: true }) })
     for (const { name, text } of blocks) writeFileSync(new URL(name ?? 'unnamed.ts', url), text)
-    t.equal(compile(folder, names), '', 'it type-checks')
+    for (const out of ['ts', 'js']) t.equal(compile(folder, names.filter(name => outOf(name) === out), out), '', `its ${out} blocks type-check`)
 
     const built = (name: string): string => name.replace(/\.ts$/, '.js')
     for (const { name = '', text, output } of blocks) {
       if (output !== undefined) {
         const skip = (text.includes('fastify-background-tasks/pg-boss') && noEmbedded) || (output.includes('^C\n') && noSignals)
         t.test(`${name} prints what the page says`, { skip }, async t => {
-          const ran = await runProgram(`${folder}out`, built(name), output)
+          const ran = await runProgram(folder + outOf(name), built(name), output)
           t.equal(ran.output, normal(output))
           t.equal(ran.errors, '')
           t.ok(ran.code === 0 || ran.signal === 'SIGKILL', `ends with ${ran.code ?? ran.signal}`)
@@ -68,7 +71,7 @@ for (const page of pages) {
         })
       } else if (name.endsWith('.test.ts')) {
         t.test(`${name} passes`, async t => {
-          const said = await run(process.execPath, ['--test-reporter=tap', built(name)], { cwd: `${folder}out` }).then(({ stdout }) => stdout, ({ stdout }: { stdout: string }) => `failed: ${stdout}`)
+          const said = await run(process.execPath, ['--test-reporter=tap', built(name)], { cwd: folder + outOf(name) }).then(({ stdout }) => stdout, ({ stdout }: { stdout: string }) => `failed: ${stdout}`)
           t.match(said, /^# pass [1-9]/m, 'it has tests')
           t.notMatch(said, /^failed: /)
         })
