@@ -80,20 +80,24 @@ t.test('the tarball', async t => {
   t.test('has a main entry that loads no adapter, dashboard, metrics or worker, and no package of theirs', async t => {
     // A hook sees what import loads; what require loads is in its cache.
     const loaded = await program(installed, 'loaded.mjs', `
-      import { createRequire, register } from 'node:module'
+      import * as module from 'node:module'
       import { MessageChannel } from 'node:worker_threads'
       const { port1, port2 } = new MessageChannel()
       const urls = []
       port1.on('message', url => { urls.push(url) })
-      register('data:text/javascript,' + encodeURIComponent(\`
-        let port
-        export const initialize = given => { port = given }
-        export const load = async (url, context, next) => { port.postMessage(url); return await next(url, context) }
-      \`), { data: port2, transferList: [port2] })
+      if (module.registerHooks !== undefined) {
+        module.registerHooks({ load: (url, context, next) => { urls.push(url); return next(url, context) } })
+      } else {
+        module.register('data:text/javascript,' + encodeURIComponent(\`
+          let port
+          export const initialize = given => { port = given }
+          export const load = async (url, context, next) => { port.postMessage(url); return await next(url, context) }
+        \`), { data: port2, transferList: [port2] })
+      }
       await import('${name}')
       await new Promise(resolve => { setTimeout(resolve, 100) })
       port1.close()
-      const required = Object.keys(createRequire(import.meta.url).cache)
+      const required = Object.keys(module.createRequire(import.meta.url).cache)
       console.log(JSON.stringify([...urls, ...required].map(path => decodeURIComponent(path).replaceAll('\\\\', '/'))))
     `) as string[]
     const inside = loaded.filter(path => path.includes(`/${name}/dist/`)).map(path => path.slice(path.indexOf('/dist/lib/') + '/dist/lib/'.length))
