@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
-const all = ['drift', 'footprint', 'queue', 'http', 'worker', 'dashboard']
+const all = ['import', 'drift', 'footprint', 'queue', 'http', 'worker', 'dashboard']
 const named = process.argv.slice(2)
 for (const name of named.length > 0 ? named : all) {
   const { status } = spawnSync(process.execPath, [fileURLToPath(new URL(`${name}.js`, import.meta.url))], { stdio: 'inherit' })

@@ -32,8 +32,8 @@ t.test('each error has its code and the status a route answers with', async t =>
   }
 })
 
-t.test('the README names the same codes and statuses as the code', async t => {
-  const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8')
-  const named = Object.fromEntries([...readme.matchAll(/^\| `(FST_BG_\w+)` \| (\d+) \|/gm)].map(([, code, status]) => [code, Number(status)]))
+t.test('docs/errors.md names the same codes and statuses as the code', async t => {
+  const page = await readFile(new URL('../docs/errors.md', import.meta.url), 'utf8')
+  const named = Object.fromEntries([...page.matchAll(/^\| `(FST_BG_\w+)` \| (\d+) \|/gm)].map(([, code, status]) => [code, Number(status)]))
   t.same(named, statuses)
 })

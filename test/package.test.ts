@@ -44,12 +44,12 @@ t.test('fastify.register(require(name)) works without .default', async t => {
 t.test('the tarball', async t => {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'background-tasks-')))
   t.teardown(async () => { await rm(folder, { recursive: true, force: true }) })
-  const files = await pack(folder)
+  const { files, size } = await pack(folder)
   const installed = await install(folder)
   const ours = join(installed, 'node_modules', name)
 
   t.test('has the build, its sources, and nothing else', async t => {
-    const other = files.filter(file => !/^(dist\/lib\/[\w/-]+\.(js|d\.ts)(\.map)?|dist\/vendor\/(cronstrue\.(cjs|LICENSE)|dashboard-client\.js)|dist\/lib\/store\/pg-boss\/embedded\/pglite-[\d.]+\.tar\.br|lib\/[\w/-]+\.ts|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(file))
+    const other = files.filter(file => !/^(dist\/lib\/[\w/-]+\.(js|d\.ts)(\.map)?|dist\/vendor\/(cronstrue\.(cjs|LICENSE)|dashboard-client\.js)|dist\/lib\/store\/pg-boss\/embedded\/pglite-[\d.]+\.tar\.br|lib\/[\w/-]+\.ts|docs\/[\w-]+\.md|docs\/(alerts\.yml|grafana\.json)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(file))
     t.same(other, [])
     for (const file of ['package.json', 'README.md', 'LICENSE']) t.ok(files.includes(file), file)
     // Each source has its build, and no build is left over from a source that is gone.
@@ -64,7 +64,49 @@ t.test('the tarball', async t => {
       })
     const vendor = ['dist/vendor/cronstrue.LICENSE', 'dist/vendor/cronstrue.cjs', 'dist/vendor/dashboard-client.js']
     // And a template of the embedded store's database.
-    t.same(files.filter(file => file.includes('/') && !file.endsWith('.tar.br')).sort(), [...built, ...vendor].sort())
+    const code = files.filter(file => file.includes('/') && !file.endsWith('.tar.br') && !file.startsWith('docs/'))
+    t.same(code.sort(), [...built, ...vendor].sort())
+    const pages = (await readdir(join(root, 'docs'))).filter(file => /\.(md|yml|json)$/.test(file)).map(file => `docs/${file}`)
+    t.same(files.filter(file => file.startsWith('docs/')).sort(), pages.sort(), 'and the whole book')
+  })
+
+  t.test('has the size and the dependencies that the README says', async t => {
+    const readme = await readFile(join(ours, 'README.md'), 'utf8')
+    const [, megabytes, dependencies] = /The package is ([\d.]+) MB packed, and has (\d+) dependencies\./.exec(readme) ?? []
+    t.equal((size / 1e6).toFixed(1), megabytes)
+    t.equal(Object.keys(manifest.dependencies).length, Number(dependencies))
+  })
+
+  t.test('has a main entry that loads no adapter, dashboard, metrics or worker, and no package of theirs', async t => {
+    // A hook sees what import loads; what require loads is in its cache.
+    const loaded = await program(installed, 'loaded.mjs', `
+      import * as module from 'node:module'
+      import { MessageChannel } from 'node:worker_threads'
+      const { port1, port2 } = new MessageChannel()
+      const urls = []
+      port1.on('message', url => { urls.push(url) })
+      if (module.registerHooks !== undefined) {
+        module.registerHooks({ load: (url, context, next) => { urls.push(url); return next(url, context) } })
+      } else {
+        module.register('data:text/javascript,' + encodeURIComponent(\`
+          let port
+          export const initialize = given => { port = given }
+          export const load = async (url, context, next) => { port.postMessage(url); return await next(url, context) }
+        \`), { data: port2, transferList: [port2] })
+      }
+      await import('${name}')
+      await new Promise(resolve => { setTimeout(resolve, 100) })
+      port1.close()
+      const required = Object.keys(module.createRequire(import.meta.url).cache)
+      console.log(JSON.stringify([...urls, ...required].map(path => decodeURIComponent(path).replaceAll('\\\\', '/'))))
+    `) as string[]
+    const inside = loaded.filter(path => path.includes(`/${name}/dist/`)).map(path => path.slice(path.indexOf('/dist/lib/') + '/dist/lib/'.length))
+    t.ok(inside.includes('index.js') && inside.includes('app/plugin.js'), 'what is loaded is seen')
+    t.same(inside.filter(path => /^(store\/(bullmq|pg-boss|engines)|dashboard|metrics|worker|store-tests)\//.test(path)), [])
+    const packages = new Set(loaded.map(path => /^.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]))
+    const optional = Object.keys(manifest.peerDependencies).filter(peer => peer !== 'fastify')
+    t.same([...optional, '@opentelemetry/api', 'cronstrue', 'pg'].filter(peer => packages.has(peer)), [])
+    t.ok(packages.has('croner') && packages.has('fastify-plugin'), 'what its dependencies load is seen')
   })
 
   t.test('has maps that lead to sources in it', async t => {
@@ -227,14 +269,14 @@ const consumer = `
 `
 
 /** Packs what was built; prepack would build again, under the feet of the tests that run beside this one. */
-async function pack (folder: string): Promise<string[]> {
+async function pack (folder: string): Promise<{ files: string[], size: number }> {
   // npm is a script of the shell on Windows.
   const shell = process.platform === 'win32'
   const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', shell ? `"${folder}"` : folder], { cwd: root, shell })
   // npm 12 prints an object with the name as its key, earlier ones an array.
-  const [packed] = Object.values(JSON.parse(stdout) as Array<{ filename: string, files: Array<{ path: string }> }>)
+  const [packed] = Object.values(JSON.parse(stdout) as Array<{ filename: string, size: number, files: Array<{ path: string }> }>)
   if (packed === undefined) throw new Error('npm packed nothing')
-  return packed.files.map(file => file.path).sort()
+  return { files: packed.files.map(file => file.path).sort(), size: packed.size }
 }
 
 /** Installs the tarball as npm would; its declared dependencies, and no others, are those of this project. */
