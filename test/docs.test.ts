@@ -11,7 +11,7 @@ const run = promisify(execFile)
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
 const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8').replaceAll('\r\n', '\n')
 
-for (const page of ['testing', 'queues', 'stores', 'store-tests', 'worker', 'dashboard', 'metrics', 'tracing', 'migrating-from-fastify-schedule']) {
+for (const page of ['testing', 'queues', 'stores', 'store-tests', 'worker', 'dashboard', 'metrics', 'tracing', 'migrating-from-fastify-schedule', 'recipes', 'lifecycle', 'deploying', 'coming-from-dotnet', 'migrating-from-bullmq']) {
   // In dist, where the package finds itself by its name.
   const folder = new URL(`../dist/docs-${page}/`, import.meta.url)
   rmSync(folder, { recursive: true, force: true })
