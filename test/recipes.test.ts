@@ -4,45 +4,19 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:http'
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { Child, type LogLine, noSignals } from './support/child.ts'
+import type { LogLine } from './support/child.ts'
 import { compiled } from './support/page.ts'
 import { needsPostgres, Postgres } from './support/postgres.ts'
+import { needsSignals, Program } from './support/program.ts'
 import { needsRedis, redisUrl } from './support/redis.ts'
 
 const folder = compiled(t, 'recipes')
 
-/** A program of the page, that listens. */
-class Program extends Child {
-  constructor (t: Test, name: string, env: NodeJS.ProcessEnv = {}) {
-    super(t, `${folder}${name}.js`, [], { PORT: '0', ...env })
-  }
+const start = (t: Test, name: string, env: NodeJS.ProcessEnv = {}): Program => new Program(t, `${folder}${name}.js`, env)
 
-  async get (path: string): Promise<Response> {
-    return await fetch(`${await this.address()}${path}`)
-  }
-
-  async json<T> (path: string): Promise<T> {
-    return await (await this.get(path)).json() as T
-  }
-
-  async send (method: string, path: string, body?: object): Promise<Response> {
-    return await fetch(`${await this.address()}${path}`, { method, ...body !== undefined && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) } })
-  }
-
-  /** Ends it as a deploy does, and checks that it went well. */
-  async end (t: Test): Promise<void> {
-    this.signal('SIGTERM')
-    t.same(await this.exit, { code: 0, signal: null }, this.messages.join('\n'))
-    t.equal(this.rest, '', 'nothing on stderr')
-  }
-}
-
-/** Options of a test that sends signals, and needs what `other` says. */
-const needs = (other: { skip?: string } = {}): { skip?: string } => noSignals === false ? other : { skip: noSignals }
-
-t.test('a run is a transaction: committed if it succeeds, and rolled back if it fails', needs(needsPostgres(true)), async t => {
+t.test('a run is a transaction: committed if it succeeds, and rolled back if it fails', needsSignals(needsPostgres(true)), async t => {
   const postgres = await Postgres.start(t)
-  const program = new Program(t, 'transaction', { DATABASE_URL: postgres.url })
+  const program = start(t, 'transaction', { DATABASE_URL: postgres.url })
   t.equal((await program.send('POST', '/transfers', { from: 'ada', to: 'bob', amount: 5 })).status, 202)
   t.equal((await program.send('POST', '/transfers', { from: 'ada', to: 'nobody', amount: 7 })).status, 202)
   t.match(await program.line('run failed'), { err: { message: 'there is no such account' } })
@@ -52,8 +26,8 @@ t.test('a run is a transaction: committed if it succeeds, and rolled back if it 
   await program.end(t)
 })
 
-t.test('tasks of tenants come and go while the application runs', needs(), async t => {
-  const program = new Program(t, 'tenants')
+t.test('tasks of tenants come and go while the application runs', needsSignals(), async t => {
+  const program = start(t, 'tenants')
   const names = async (): Promise<string[]> => (await program.json<Array<{ name: string }>>('/tenants')).map(({ name }) => name)
   await program.line(({ msg, tenant }) => msg === 'synchronised' && tenant === 'acme')
   t.equal((await program.send('PUT', '/tenants/globex', { every: '1h' })).status, 204)
@@ -69,24 +43,24 @@ t.test('tasks of tenants come and go while the application runs', needs(), async
   await program.end(t)
 })
 
-t.test('schedules of tenants are there after a restart, and in each process', needs(needsRedis()), async t => {
+t.test('schedules of tenants are there after a restart, and in each process', needsSignals(needsRedis()), async t => {
   const env = { REDIS_URL: await redisUrl(t), PREFIX: `t${randomUUID()}` }
-  const first = new Program(t, 'tenant-schedules', env)
+  const first = start(t, 'tenant-schedules', env)
   t.equal((await first.send('PUT', '/tenants/acme', { every: '100ms' })).status, 200)
   await first.line('synchronised')
   await first.end(t)
-  const second = new Program(t, 'tenant-schedules', env)
+  const second = start(t, 'tenant-schedules', env)
   await second.line('synchronised')
-  const third = new Program(t, 'tenant-schedules', env)
+  const third = start(t, 'tenant-schedules', env)
   t.match(await third.json('/tenants'), [{ key: 'acme', every: 100 }])
   t.equal((await third.send('DELETE', '/tenants/acme')).status, 204)
   t.same(await second.json('/tenants'), [])
   await Promise.all([second.end(t), third.end(t)])
 })
 
-t.test('processes that start together migrate once, before they listen', needs(needsPostgres(true)), async t => {
+t.test('processes that start together migrate once, before they listen', needsSignals(needsPostgres(true)), async t => {
   const postgres = await Postgres.start(t)
-  const programs = [1, 2, 3].map(() => new Program(t, 'migrations', { DATABASE_URL: postgres.url }))
+  const programs = [1, 2, 3].map(() => start(t, 'migrations', { DATABASE_URL: postgres.url }))
   for (const program of programs) {
     t.same(await program.json('/people'), [{ name: 'Ada' }])
     t.match(await program.line('good morning'), { people: [{ name: 'Ada' }] })
@@ -99,17 +73,17 @@ t.test('processes that start together migrate once, before they listen', needs(n
   await Promise.all(programs.map(async program => { await program.end(t) }))
 })
 
-t.test('a migration that fails stops the start, and the process exits with 1', needs(needsPostgres(true)), async t => {
+t.test('a migration that fails stops the start, and the process exits with 1', needsSignals(needsPostgres(true)), async t => {
   const postgres = await Postgres.start(t)
   await postgres.query('CREATE TABLE people (name text)')
-  const program = new Program(t, 'migrations', { DATABASE_URL: postgres.url })
+  const program = start(t, 'migrations', { DATABASE_URL: postgres.url })
   t.match(await program.line('closing because of an error'), { err: { message: 'relation "people" already exists' } })
   t.same(await program.exit, { code: 1, signal: null })
   t.notOk(program.messages.some(msg => msg.startsWith('Server listening') || msg === 'good morning'))
 })
 
-t.test('the server answers while a thread computes, and a run can be cancelled', needs(), async t => {
-  const program = new Program(t, 'compute')
+t.test('the server answers while a thread computes, and a run can be cancelled', needsSignals(), async t => {
+  const program = start(t, 'compute')
   const response = await program.send('POST', '/primes', { below: 100_000 })
   t.equal(response.status, 202)
   const path = response.headers.get('location') as string
@@ -129,10 +103,9 @@ t.test('the server answers while a thread computes, and a run can be cancelled',
   await program.end(t)
 })
 
-t.test('each attempt is a span, linked to the request that has enqueued the run', needs(), async t => {
-  const program = new Child(t, `${folder}traced.js`, [], { PORT: '0', NODE_OPTIONS: `--import ${new URL(`${folder}telemetry.js`, import.meta.url).href}` })
-  const response = await fetch(`${await program.address()}/mails`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"to":"ada@example.com"}' })
-  t.equal(response.status, 202)
+t.test('each attempt is a span, linked to the request that has enqueued the run', needsSignals(), async t => {
+  const program = start(t, 'traced', { NODE_OPTIONS: `--import ${new URL(`${folder}telemetry.js`, import.meta.url).href}` })
+  t.equal((await program.send('POST', '/mails', { to: 'ada@example.com' })).status, 202)
   await program.line('mail sent')
   const spanOf = async (name: string, attempt?: number): Promise<LogLine> => await program.line(line => line.msg === 'span' && line['name'] === name && (attempt === undefined || (line['attributes'] as Record<string, unknown>)['background.attempt'] === attempt))
   const request = await spanOf('POST /mails')
@@ -142,12 +115,10 @@ t.test('each attempt is a span, linked to the request that has enqueued the run'
   t.equal((await program.line('mail ordered'))['traceId'], request['traceId'], 'lines of the request')
   t.equal((await program.line('mail sent'))['traceId'], second['traceId'], 'lines of the attempt')
   t.equal((await spanOf('connect to the mail server'))['traceId'], first['traceId'], 'a span of the handler')
-  program.signal('SIGTERM')
-  t.same(await program.exit, { code: 0, signal: null })
-  t.equal(program.rest, '')
+  await program.end(t)
 })
 
-t.test('each failed attempt is reported, and what has failed for good, but not what was told to end', needs(), async t => {
+t.test('each failed attempt is reported, and what has failed for good, but not what was told to end', needsSignals(), async t => {
   const reports: Array<Record<string, unknown>> = []
   const arrived = new Set<() => void>()
   const server = createServer((request, response) => {
@@ -164,7 +135,7 @@ t.test('each failed attempt is reported, and what has failed for good, but not w
   const count = async (wanted: number): Promise<void> => {
     while (reports.length < wanted) await new Promise<void>(resolve => { arrived.add(resolve) })
   }
-  const program = new Program(t, 'reporting', { ERRORS_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}` })
+  const program = start(t, 'reporting', { ERRORS_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}` })
 
   await program.send('POST', '/mails', { to: 'ada' })
   await count(3)
@@ -185,8 +156,8 @@ t.test('each failed attempt is reported, and what has failed for good, but not w
   t.equal(reports.length, 5)
 })
 
-t.test('TypeBox: the handler gets the payload with its defaults, and a route without a schema answers 500', needs(), async t => {
-  const program = new Program(t, 'typebox')
+t.test('TypeBox: the handler gets the payload with its defaults, and a route without a schema answers 500', needsSignals(), async t => {
+  const program = start(t, 'typebox')
   t.equal((await program.send('POST', '/mails', { to: 'Ada@example.com' })).status, 202)
   t.match(await program.line('mail sent'), { to: 'ada@example.com', copies: 1 })
   t.equal((await program.send('POST', '/mails', { to: 'nobody' })).status, 400)
@@ -196,17 +167,17 @@ t.test('TypeBox: the handler gets the payload with its defaults, and a route wit
   await program.end(t)
 })
 
-t.test('zod: the queue stores the input, and the handler gets the output', needs(), async t => {
-  const program = new Program(t, 'zod')
+t.test('zod: the queue stores the input, and the handler gets the output', needsSignals(), async t => {
+  const program = start(t, 'zod')
   t.equal((await program.send('POST', '/reminders', { to: 'ada@example.com', at: '2030-01-01T00:00:00Z' })).status, 202)
   t.match(await program.line('reminded'), { to: 'ada@example.com', year: 2030 })
   t.equal((await program.send('POST', '/reminders', { to: 'ada@example.com', at: 'tomorrow' })).status, 400)
   await program.end(t)
 })
 
-t.test('what the web process enqueues runs in a worker, and in the next one if a deploy interrupts it', needs(needsRedis()), async t => {
+t.test('what the web process enqueues runs in a worker, and in the next one if a deploy interrupts it', needsSignals(needsRedis()), async t => {
   const env = { REDIS_URL: await redisUrl(t), PREFIX: `t${randomUUID()}` }
-  const web = new Program(t, 'web', env)
+  const web = start(t, 'web', env)
   const invoice = async (order: number): Promise<string> => {
     const response = await web.send('POST', `/orders/${order}/invoice`)
     t.equal(response.status, 202)
@@ -214,17 +185,17 @@ t.test('what the web process enqueues runs in a worker, and in the next one if a
   }
   const first = await invoice(1)
   t.equal(await invoice(1), first, 'one run for each order')
-  const worker = new Program(t, 'worker', env)
+  const worker = start(t, 'worker', env)
   t.match(await web.json(first), { outcome: 'succeeded', value: { file: '/invoices/1.pdf' } })
   t.match(await worker.line('invoice begun'), { order: 1 })
   await worker.end(t)
 
-  const slow = new Program(t, 'worker', { ...env, WORK: '600000' })
+  const slow = start(t, 'worker', { ...env, WORK: '600000' })
   const second = await invoice(2)
   await slow.line('invoice begun')
   await slow.end(t)
   t.match(await slow.line('run cut short by shutdown'), { attempt: 1 })
-  const quick = new Program(t, 'worker', env)
+  const quick = start(t, 'worker', env)
   t.match(await web.json(second), { outcome: 'succeeded' })
   t.match(await quick.line('run succeeded'), { attempt: 1 })
   t.equal((await web.get(`/invoices/${randomUUID()}`)).status, 404)
@@ -232,18 +203,18 @@ t.test('what the web process enqueues runs in a worker, and in the next one if a
   await Promise.all([quick.end(t), web.end(t)])
 })
 
-t.test('an event stream tells the browser of the end, and does not hold up the close', needs(), async t => {
-  const program = new Program(t, 'events')
+t.test('an event stream tells the browser of the end, and does not hold up the close', needsSignals(), async t => {
+  const program = start(t, 'events')
   t.match(await (await program.get('/')).text(), /new EventSource/)
-  const start = async (takes: number): Promise<Response> => {
+  const begin = async (takes: number): Promise<Response> => {
     const { events } = await (await program.send('POST', '/exports', { table: 'orders', takes })).json() as { events: string }
     return await program.get(events)
   }
-  const text = await (await start(50)).text()
+  const text = await (await begin(50)).text()
   t.equal(text, 'retry: 1000\n\nevent: done\ndata: {"outcome":"succeeded","value":{"file":"/files/orders.csv"}}\n\n')
   t.equal((await program.get('/exports/unknown/events')).status, 204)
 
-  const open = await start(600_000)
+  const open = await begin(600_000)
   const began = performance.now()
   await program.end(t)
   t.ok(performance.now() - began < 8_000, 'within grace, and before the deadline')
