@@ -15,7 +15,7 @@ for (let round = 0; round <= ROUNDS; round++) {
 const fastify = median(all.fastify)
 section('import', `## Import
 
-How long the first \`import\` takes: medians of ${ROUNDS} processes. That of Fastify includes one `Fastify()`, which loads ajv; the others are imported
+How long the first \`import\` takes: medians of ${ROUNDS} processes. That of Fastify includes one \`Fastify()\`, which loads ajv; the others are imported
 after it, so that what they share with it is there.
 
 ${table(['', 'ms', 'of Fastify\'s'], contenders.map(name => [name, median(all[name]).toFixed(1), (median(all[name]) / fastify).toFixed(2)]))}

@@ -27,26 +27,6 @@ setInterval(() => {
 const producing = new AbortController()
 /** How long a process may stay up when its application has closed, in milliseconds. */
 const STAY = 3_000
-/** The timers that were set for so long that they could keep the process up, and by whom. */
-const timers = new Map<NodeJS.Timeout, string>()
-const { setTimeout: set } = globalThis
-globalThis.setTimeout = Object.assign((callback: (...given: unknown[]) => void, ms = 0, ...given: unknown[]) => {
-  const timer = set(callback, ms, ...given)
-  if (ms < STAY) return timer
-  for (const [old] of timers) if (!isSet(old)) timers.delete(old)
-  timers.set(timer, `${ms} ms, set ${String(new Error().stack?.split('\n').slice(2, 7).map(line => line.trim()).join(' '))}`)
-  return timer
-}, set) as typeof setTimeout
-
-function isSet (timer: NodeJS.Timeout): boolean {
-  return timer.hasRef() && (timer as unknown as { _destroyed: boolean })._destroyed === false
-}
-
-/** What keeps the process up. */
-function up (): string {
-  return [...process.getActiveResourcesInfo(), ...[...timers].filter(([timer]) => isSet(timer)).map(([, text]) => text)].join(', ')
-}
-
 /** How far the monkey has turned the clock of this process, in milliseconds. */
 let turned = 0
 const RealDate = Date
@@ -73,7 +53,7 @@ process.once('SIGTERM', () => {
   producing.abort()
   app.close().catch((error: unknown) => { journal.write('unexpected', { text: `close() rejected: ${show(error)}` }) }).finally(() => {
     process.disconnect()
-    setTimeout(() => { journal.write('unexpected', { text: `is closed, and stays up for: ${up()}` }) }, STAY).unref()
+    setTimeout(() => { journal.write('unexpected', { text: `is closed, and stays up for: ${process.getActiveResourcesInfo().join(', ')}` }) }, STAY).unref()
   })
 })
 await app.register(backgroundTasks, {
