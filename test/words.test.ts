@@ -1,8 +1,11 @@
 // The words of other libraries, and options in the wrong place, in every kind of call: the error says what to write.
-import Fastify from 'fastify'
+import Fastify, { type FastifyPluginAsync } from 'fastify'
 import t, { type Test } from 'tap'
 import backgroundTasks from '../lib/index.ts'
+import dashboard from '../lib/dashboard/index.ts'
+import metrics from '../lib/metrics/index.ts'
 import { bullmq } from '../lib/store/bullmq/index.ts'
+import { pgBoss } from '../lib/store/pg-boss/index.ts'
 import { worker } from '../lib/worker/index.ts'
 import { build, rejection } from './support/helper.ts'
 
@@ -35,15 +38,29 @@ async function calls (t: Test): Promise<Record<string, Call>> {
       await app.register(backgroundTasks, options)
       await app.close()
     },
+    dashboard: options => registered(dashboard as never, { prefix: '/d', authorize: handler, ...options }),
+    metrics: options => registered(metrics as never, options),
+    pgBoss: options => pgBoss({ connectionString: 'postgres://127.0.0.1:1/none', ...options }),
     bullmq: options => bullmq({ connection: 'redis://127.0.0.1:1', ...options }),
     worker: options => worker(new URL('./fixtures/worker/jobs.ts', import.meta.url), options)
+  }
+}
+
+/** Registers a plugin of ours beside the first one. */
+async function registered (plugin: FastifyPluginAsync, options: object): Promise<void> {
+  const app = Fastify()
+  await app.register(backgroundTasks)
+  try {
+    await app.register(plugin, options)
+  } finally {
+    await app.close()
   }
 }
 
 /** Each word with what the error names in every call, or in the calls of which something else is true. */
 const words: Array<[word: string[], named: string[], but?: Record<string, string[]>]> = [
   [['interval', 'schedule', 'period'], ['every', 'cron'], { enqueue: ['delay'], enqueueMany: ['delay'] }],
-  [['delay'], ['every', 'cron'], { enqueue: [], enqueueMany: [], queue: ['enqueue'], hosted: ['enqueue'], service: ['enqueue'], plugin: ['enqueue'], bullmq: ['enqueue'], worker: ['enqueue'] }],
+  [['delay'], ['every', 'cron'], { enqueue: [], enqueueMany: [], queue: ['enqueue'], hosted: ['enqueue'], service: ['enqueue'], plugin: ['enqueue'], bullmq: ['enqueue'], pgBoss: ['enqueue'], dashboard: ['enqueue'], metrics: ['enqueue'], worker: ['enqueue'] }],
   [['tz', 'timeZone'], ['timezone']],
   [['retries', 'attempts', 'backoff'], ['retry']],
   [['workers', 'parallelism'], ['concurrency'], { worker: ['threads'] }],

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { check, type Check, func, invalid, plainOptions, wrong } from '../check.ts'
+import { kinds } from '../option-names.ts'
 
 /** What a visitor may do: only look, or also act. */
 export type DashboardAccess = 'read' | 'full'
@@ -39,7 +40,7 @@ const checks = { authorize, redact: func<CheckedOptions['redact']> }
 export function dashboardOptions (given: unknown): CheckedOptions {
   const all = plainOptions(NAME, given, Object.keys(checks)) as object
   const own = Object.fromEntries(Object.entries(all).filter(([key]) => !ofRegister.includes(key)))
-  const { authorize, redact = (payload: unknown) => payload } = check(NAME, own, checks)
+  const { authorize, redact = (payload: unknown) => payload } = check(NAME, own, checks, kinds)
   if (authorize === undefined) {
     throw invalid(`${NAME}: option "authorize" is missing, and the dashboard is closed without it: it shows payloads, and starts and stops tasks. Pass a function (request, reply) that answers true, false, 'read', 'full' or { access, name }; or false, for a dashboard that is open to everybody.`)
   }

@@ -1,5 +1,6 @@
 import type { Registry } from 'prom-client'
 import { check, type Check, invalid, plainOptions, wrong } from '../check.ts'
+import { kinds } from '../option-names.ts'
 
 /** Options of the metrics. */
 export interface MetricsOptions {
@@ -20,7 +21,7 @@ const ofRegister = ['prefix', 'logLevel', 'logSerializers']
 /** Checks the options, and returns the registry. Throws `FST_BG_INVALID_OPTION`. */
 export function registryOf (where: string, given: unknown): Registry {
   const own = Object.fromEntries(Object.entries(plainOptions(where, given, ['registry']) as object).filter(([key]) => !ofRegister.includes(key)))
-  const checked = check(where, own, { registry })
+  const checked = check(where, own, { registry }, kinds)
   if (checked.registry === undefined) throw invalid(`${where}: pass the registry that is to have the metrics: { registry: register }, with the "register" of prom-client; received none.`)
   return checked.registry
 }

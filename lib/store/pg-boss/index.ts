@@ -1,5 +1,6 @@
 import { check, type Check, invalid, show, text, whole, wrong } from '../../check.ts'
 import { errorCodes } from '../../errors.ts'
+import { kinds } from '../../option-names.ts'
 import { type Duration, positiveDuration } from '../../time/index.ts'
 import type { OpenOptions, Store, StoreQueue, StoreWorker } from '../store.ts'
 import type { Leases, QueueContext } from './context.ts'
@@ -63,7 +64,7 @@ export interface EmbeddedStore extends Store {
 export function pgBoss (options: PgBossOptions & { dataDir: string }): EmbeddedStore
 export function pgBoss (options: PgBossOptions): Store
 export function pgBoss (options: PgBossOptions): Store {
-  const { connectionString, pool, dataDir, schema = 'pgboss', lease = 10_000, maxCrashes = 5 } = check('pgBoss()', options, checks)
+  const { connectionString, pool, dataDir, schema = 'pgboss', lease = 10_000, maxCrashes = 5 } = check('pgBoss()', options, checks, kinds)
   const given = Object.entries({ connectionString, pool, dataDir }).filter(([, value]) => value !== undefined).map(([key]) => `"${key}"`)
   if (given.length !== 1) {
     throw invalid(`pgBoss() needs "connectionString", an address such as 'postgres://127.0.0.1/shop', "pool", a pg.Pool, or "dataDir", a folder: one of them; received ${given.length === 0 ? 'none' : given.join(' and ')}.`)
