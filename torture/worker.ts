@@ -31,6 +31,7 @@ const STAY = 3_000
 const timers = new Map<NodeJS.Timeout, string>()
 const { setTimeout: set } = globalThis
 globalThis.setTimeout = Object.assign((callback: (...given: unknown[]) => void, ms = 0, ...given: unknown[]) => {
+  // The library tells a fake clock by the source of this function: the real one has "new Timeout(…)" in it. With a fake one its monotonic time goes by Date, which the monkey turns.
   const timer = set(callback, ms, ...given)
   if (ms < STAY) return timer
   for (const [old] of timers) if (!isSet(old)) timers.delete(old)

@@ -63,6 +63,7 @@ class PostgresEngine implements Engine {
   async copy (): Promise<void> {
     this.#copying = true
     this.#standby = await Postgres.standby(this.#t, this.#primary)
+    await this.#follows('async')
     await this.#primary.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
     await this.#primary.query('SELECT pg_reload_conf()')
     await this.#follows()
@@ -81,9 +82,9 @@ class PostgresEngine implements Engine {
     this.#copied = this.copy()
   }
 
-  /** Waits until the standby follows. */
-  async #follows (): Promise<void> {
-    while ((await this.#primary.query("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'")).length === 0) await sleep(50)
+  /** Waits until the standby follows, and, with 'sync', each commit waits for it. */
+  async #follows (how = 'sync'): Promise<void> {
+    while ((await this.#primary.query("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = $1", [how])).length === 0) await sleep(50)
   }
 
   /** Ends some connections of workers, as an administrator does. */

@@ -255,6 +255,8 @@ export class Fetcher {
     const { clock } = this.#context.options
     this.#timer?.cancel()
     this.#dueAt = clock.now() + ms
+    // A claim that was under way when it was halted: the timer would keep a process up that has closed.
+    if (!this.#takes) return
     this.#timer = clock.after(Math.ceil(ms), () => {
       this.#dueAt = Infinity
       this.wake()
