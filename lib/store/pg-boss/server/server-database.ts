@@ -188,6 +188,8 @@ export function ownPool ({ Pool, Client }: typeof Pg, connectionString: string):
     constructor (config?: ClientConfig) {
       super(config)
       open.add(this)
+      // An error may come in one packet with the answer before it: then nobody has had the turn to listen yet, and it would be an uncaught exception.
+      this.on('error', () => {})
       this.once('end', () => { open.delete(this) })
     }
   }
