@@ -22,7 +22,7 @@ interface Execution {
 
 interface Span { from: number, to: number }
 
-/** The last disturbance of a process, or of Redis, in a span of time. It ends when the process has had the length of a lease in peace. */
+/** The last disturbance of a process, or of the server, in a span of time. It ends when the process has had the length of a lease in peace. */
 type Disturbed = (process: string, span: Span) => Span | undefined
 
 /** A millisecond or two: the clocks of two processes differ by as much. */
@@ -59,7 +59,7 @@ export function figures (journal: Entry[]): Record<string, number> {
     'waits that were told': count(({ what }) => what === 'told'),
     'runs interrupted by a shutdown': executions.filter(({ told }) => told?.code === 'FST_BG_SHUTDOWN').length,
     'leases lost, or runs cancelled': executions.filter(({ told }) => told?.code === 'FST_BG_CANCELLED').length,
-    'enqueues refused while Redis was away': count(({ what }) => what === 'refused')
+    'enqueues refused while the server was away': count(({ what }) => what === 'refused')
   }
 }
 
@@ -187,7 +187,7 @@ function * twice (executions: Execution[], disturbed: Disturbed): Generator<stri
   }
 }
 
-/** When a process may have lost its leases: its loop was blocked, its connection disturbed, Redis away, or the machine too slow. */
+/** When a process may have lost its leases: its loop was blocked, its connection disturbed, the server away, or the machine too slow. */
 function disturbances (journal: Entry[]): Disturbed {
   const spans: Array<Span & { process: string }> = []
   // Several of one kind may overlap: each then counts from the first.
@@ -209,7 +209,7 @@ function disturbances (journal: Entry[]): Disturbed {
   }
   for (const [key, [from]] of open) if (from !== undefined) spans.push({ process: key.split(' ')[0] ?? '', from, to: Infinity })
   return (process, { from, to }) => {
-    const own = spans.filter(span => span.process === process || span.process === 'redis')
+    const own = spans.filter(span => span.process === process || span.process === 'server')
     const last = own.findLast(span => span.from < to && span.to > from)
     if (last === undefined) return undefined
     let end = last.to

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Action, Monkey } from './engines/index.ts'
 import { LEASE } from './rules.ts'
 import type { Worker, World } from './world.ts'
 
@@ -7,12 +8,12 @@ const [FEW, MANY] = [2, 4]
 
 /** Torments the world for some time, at random. Afterwards the world is as it should be, and two workers or more are alive. */
 export async function torment (world: World, below: (limit: number) => number, ms: number): Promise<Record<string, number>> {
-  const { journal, redis } = world
+  const { journal, engine } = world
   const done: Record<string, number> = {}
   const healing = new Set<Promise<void>>()
-  let isRedisAway = false
+  let isServerAway = false
 
-  /** Does something to a worker or to Redis that ends after some time. */
+  /** Does something to a worker or to the server that ends after some time. */
   const disturb = (id: string, text: string, begin: () => unknown, end: () => unknown, during: number): void => {
     journal.write('disturb', { id, text })
     const heal = async (): Promise<void> => {
@@ -24,19 +25,19 @@ export async function torment (world: World, below: (limit: number) => number, m
     const healed = heal().finally(() => { healing.delete(healed) })
     healing.add(healed)
   }
-  const takeRedis = (text: string, begin: () => unknown, end: () => unknown, during: number): boolean => {
-    if (isRedisAway) return false
-    isRedisAway = true
-    disturb('redis', text, begin, async () => {
+  const takeServer: Monkey['takeServer'] = (text, begin, end, during) => {
+    if (isServerAway) return false
+    isServerAway = true
+    disturb('server', text, begin, async () => {
       await end()
-      isRedisAway = false
+      isServerAway = false
     }, during)
     return true
   }
   const one = (): Worker | undefined => world.alive[below(world.alive.length)]
   const start = async (): Promise<void> => { await world.start(below(2 ** 31)) }
 
-  const actions: Array<{ name: string, weight: number, act: (worker: Worker) => unknown }> = [
+  const actions: Action[] = [
     { name: 'SIGKILL', weight: 3, act: worker => { world.kill(worker) } },
     { name: 'SIGTERM', weight: 3, act: worker => { world.terminate(worker) } },
     { name: 'start', weight: 3, act: async () => { if (world.alive.length < MANY) await start(); else return false } },
@@ -45,8 +46,7 @@ export async function torment (world: World, below: (limit: number) => number, m
     { name: 'drop', weight: 3, act: ({ name, proxy }) => { disturb(name, 'drop', () => { proxy.drop() }, () => {}, 15_000) } },
     { name: 'stall', weight: 3, act: ({ name, proxy }) => { disturb(name, 'stall', () => { proxy.stall() }, () => { proxy.resume() }, below(4 * LEASE)) } },
     { name: 'cut', weight: 2, act: ({ name, proxy }) => { disturb(name, 'cut', () => { proxy.cut() }, () => {}, 1_000) } },
-    { name: 'freeze Redis', weight: 1, act: () => takeRedis('freeze', () => { redis.freeze() }, () => { redis.thaw() }, below(4 * LEASE)) },
-    { name: 'restart Redis', weight: 1, act: () => takeRedis('restart', async () => { await redis.kill() }, async () => { await redis.start() }, below(2 * LEASE)) },
+    ...engine.actions({ world, below, takeServer }),
     { name: 'cancel', weight: 5, act: worker => { world.tell(worker, { do: 'cancel' }) } },
     { name: 'remove', weight: 3, act: worker => { world.tell(worker, { do: 'remove' }) } },
     { name: 'retryFailed', weight: 1, act: worker => { world.tell(worker, { do: 'retryFailed' }) } },

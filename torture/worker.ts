@@ -1,14 +1,14 @@
-// A process of the torture: an application with queues, cluster tasks and services on one Redis, that enqueues, works, and does what the monkey says.
+// A process of the torture: an application with queues, cluster tasks and services on one server, that enqueues, works, and does what the monkey says.
 // It writes into the journal what happens to its runs.
 import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify from 'fastify'
 import backgroundTasks, { ticks, type BackgroundQueue, type Run } from '../lib/index.ts'
-import { bullmq } from '../lib/store/bullmq/index.ts'
 import { wholes } from '../test/support/random.ts'
+import { engines, type EngineKind } from './engines/index.ts'
 import { Journal } from './journal.ts'
-import { GRID, KEYS, LEASE, MAX_CRASHES, queues, RATE, SCHEDULED, SCHEDULES, SHUTDOWN, type Answer, type Listed, type Order, type QueueName, type Work } from './rules.ts'
+import { GRID, KEYS, LEASE, queues, RATE, SCHEDULED, SCHEDULES, SHUTDOWN, type Answer, type Listed, type Order, type QueueName, type Work } from './rules.ts'
 
-const [, , name = '', url = '', path = '', seed = '1'] = process.argv
+const [, , name = '', store = '', url = '', path = '', seed = '1'] = process.argv
 const journal = new Journal(path, name)
 const below = wholes(Number(seed))
 const names = Object.keys(queues) as QueueName[]
@@ -58,7 +58,7 @@ process.once('SIGTERM', () => {
 })
 await app.register(backgroundTasks, {
   shutdownTimeout: SHUTDOWN,
-  stores: { default: bullmq({ connection: url, prefix: 'torture', lease: LEASE, maxCrashes: MAX_CRASHES }) }
+  stores: { default: (engines[store] as EngineKind).store(url) }
 })
 
 app.addBackgroundTask('hosted', {

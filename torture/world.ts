@@ -4,11 +4,11 @@ import { createWriteStream } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Proxy } from '../test/support/proxy.ts'
-import { Redis } from '../test/support/redis.ts'
+import { engines, type Engine, type EngineKind } from './engines/index.ts'
 import { Journal } from './journal.ts'
 import type { Answer, Order } from './rules.ts'
 
-/** One worker, and the proxy between it and Redis. */
+/** One worker, and the proxy between it and the server. */
 export interface Worker {
   name: string
   child: ChildProcess
@@ -18,27 +18,29 @@ export interface Worker {
   ending: boolean
 }
 
-/** One Redis, and processes that come and go. */
+/** One server, and processes that come and go. */
 export class World {
   readonly journal: Journal
-  readonly redis: Redis
+  readonly engine: Engine
   readonly workers = new Set<Worker>()
+  readonly #store: string
   readonly #dir: string
   readonly #teardowns: Array<() => unknown>
   #count = 0
 
-  private constructor (dir: string, redis: Redis, teardowns: Array<() => unknown>) {
+  private constructor (store: string, dir: string, engine: Engine, teardowns: Array<() => unknown>) {
+    this.#store = store
     this.#dir = dir
-    this.redis = redis
+    this.engine = engine
     this.#teardowns = teardowns
     this.journal = new Journal(join(dir, 'journal'), 'monkey')
   }
 
-  /** `dir` gets the journal, and each worker's log. */
-  static async create (dir: string): Promise<World> {
+  /** `store` names the kind of its engine; `dir` gets the journal, and each worker's log. */
+  static async create (store: string, dir: string): Promise<World> {
     const teardowns: Array<() => unknown> = []
-    const redis = await Redis.start({ teardown: callback => { teardowns.push(callback) } })
-    return new World(dir, redis, teardowns)
+    const engine = await (engines[store] as EngineKind).start({ teardown: callback => { teardowns.push(callback) } })
+    return new World(store, dir, engine, teardowns)
   }
 
   /** The workers that nobody has asked to stop. */
@@ -46,19 +48,21 @@ export class World {
 
   async start (seed: number): Promise<Worker> {
     const name = `worker-${++this.#count}`
-    const proxy = await Proxy.start({ teardown: callback => { this.#teardowns.push(callback) } }, this.redis.port)
+    const proxy = await Proxy.start({ teardown: callback => { this.#teardowns.push(callback) } }, this.engine.port)
     const program = fileURLToPath(new URL('worker.js', import.meta.url))
-    const child = fork(program, [name, proxy.url, join(this.#dir, 'journal'), String(seed)], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+    const child = fork(program, [name, this.#store, this.engine.urlOf(proxy.port), join(this.#dir, 'journal'), String(seed)], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
     child.stdout?.pipe(createWriteStream(join(this.#dir, `${name}.log`)))
     // What the library, or an engine, writes past the log.
     child.stderr?.on('data', (text: Buffer) => { this.journal.write('unexpected', { text: `${name} wrote to stderr: ${text.toString()}` }) })
     const exited = once(child, 'exit').then(([code, signal]) => {
       this.journal.write('exit', { id: name, text: String(signal ?? code) })
-      proxy.stop()
+      if (!proxy.abandoned) proxy.stop()
       this.workers.delete(worker)
     })
     const worker: Worker = { name, child, proxy, exited, ending: false }
     this.workers.add(worker)
+    // The server may have moved since.
+    proxy.redirect(this.engine.port)
     return worker
   }
 

@@ -1,10 +1,11 @@
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
 import { chown, mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import pg from 'pg'
 import type { Test } from 'tap'
 
@@ -14,6 +15,7 @@ const NODE = [22, 12] as const
 const WHY_NODE = `NODE IS TOO OLD: pg-boss needs Node ${NODE.join('.')}, and this is ${process.versions.node}. Queues in PostgreSQL were NOT tested.`
 
 const BIN = binaries()
+const run = promisify(execFile)
 
 /** Where the programs of the server are: Debian keeps them off the PATH. */
 function binaries (): string | undefined {
@@ -66,10 +68,19 @@ export class Postgres {
     if (uid !== undefined && gid !== undefined) await chown(dir, uid, gid)
     const postgres = new Postgres(await freePort(), dir, settings)
     execFileSync(join(BIN as string, 'initdb'), ['-D', join(dir, 'data'), '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], { ...identity(), stdio: 'ignore', cwd: dir })
-    t.teardown(async () => {
-      await postgres.kill()
-      await rm(dir, { recursive: true, force: true })
-    })
+    t.teardown(async () => { await postgres.destroy() })
+    await postgres.start()
+    return postgres
+  }
+
+  /** Makes a standby of `primary`, and starts it: it copies what that has, and then follows it. */
+  static async standby (t: { teardown (callback: () => unknown): void }, primary: Postgres): Promise<Postgres> {
+    const dir = await mkdtemp(join(tmpdir(), 'background-tasks-pg-'))
+    const { uid, gid } = identity()
+    if (uid !== undefined && gid !== undefined) await chown(dir, uid, gid)
+    const postgres = new Postgres(await freePort(), dir, primary.#settings)
+    t.teardown(async () => { await postgres.destroy() })
+    await run(join(BIN as string, 'pg_basebackup'), ['-D', join(dir, 'data'), '-d', primary.url, '-R', '-c', 'fast', '--no-sync'], { ...identity(), cwd: dir })
     await postgres.start()
     return postgres
   }
@@ -96,6 +107,18 @@ export class Postgres {
   /** As a crash of the server would: `immediate` ends all its processes, and recovers at the next start. */
   async kill (): Promise<void> { await this.#end('SIGQUIT') }
 
+  /** Kills it, and deletes what it has. */
+  async destroy (): Promise<void> {
+    this.thaw()
+    await this.kill()
+    await rm(this.#dir, { recursive: true, force: true })
+  }
+
+  /** It answers nobody, and closes no connection. */
+  freeze (): void { this.#signal('SIGSTOP') }
+
+  thaw (): void { this.#signal('SIGCONT') }
+
   /** As an administrator would, cutting all connections. */
   async stop (): Promise<void> { await this.#end('SIGINT') }
 
@@ -106,6 +129,22 @@ export class Postgres {
       return (await client.query(text, values)).rows as Array<Record<string, unknown>>
     } finally {
       await client.end()
+    }
+  }
+
+  /** To the server first, so that it starts no more processes, and then to those that it has. */
+  #signal (signal: NodeJS.Signals): void {
+    const child = this.#child
+    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
+    child.kill(signal)
+    const all = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' }).trim().split('\n').map(line => line.trim().split(/\s+/).map(Number))
+    for (const [pid, parent] of all) {
+      if (pid === undefined || parent !== child.pid) continue
+      try {
+        process.kill(pid, signal)
+      } catch {
+        // It has just ended.
+      }
     }
   }
 

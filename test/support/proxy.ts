@@ -5,7 +5,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 /** What is needed of a tap test. */
 interface Test { teardown (callback: () => unknown): void }
 
-interface Pair { client: Socket, upstream: Socket, dropped: boolean }
+interface Pair { client: Socket, upstream: Socket, dropped: boolean, abandoned: boolean }
 
 /** Listens on a port of the loopback, and passes everything on to another. */
 export class Proxy {
@@ -13,6 +13,8 @@ export class Proxy {
   readonly #pairs = new Set<Pair>()
   #target: number
   #stalled = false
+  /** Whether the server was left alone. */
+  abandoned = false
 
   private constructor (server: Server, target: number) {
     this.#server = server
@@ -43,6 +45,12 @@ export class Proxy {
       pair.client.resume()
       pair.upstream.destroy()
     }
+  }
+
+  /** Leaves the server alone with the open connections, as a machine does that has lost its power: it does not hear that they are closed, until `stop()`. */
+  abandon (): void {
+    this.abandoned = true
+    for (const pair of this.#pairs) pair.abandoned = true
   }
 
   /** Passes nothing on until `resume()`; nothing is lost. New connections wait, too. */
@@ -90,13 +98,14 @@ export class Proxy {
 
   #accept (client: Socket): void {
     const upstream = connect(this.#target, '127.0.0.1')
-    const pair: Pair = { client, upstream, dropped: false }
+    const pair: Pair = { client, upstream, dropped: false, abandoned: false }
     this.#pairs.add(pair)
     client.setNoDelay(true)
     upstream.setNoDelay(true)
-    client.on('data', data => { if (!pair.dropped) upstream.write(data) })
-    upstream.on('data', data => { client.write(data) })
+    client.on('data', data => { if (!pair.dropped && !pair.abandoned) upstream.write(data) })
+    upstream.on('data', data => { if (!pair.abandoned) client.write(data) })
     client.on('error', () => {}).on('close', () => {
+      if (pair.abandoned) return
       upstream.destroy()
       this.#pairs.delete(pair)
     })

@@ -10,7 +10,7 @@ import { BossEngine, channelOf, loadEngine, loadPg, StoreConnection } from './en
 import { crashed, engineName, type JobRow } from './jobs/index.ts'
 import { PgBossQueue } from './queue.ts'
 import { Supervisor } from './runs/index.ts'
-import { isPool, poolOptions, ServerDatabase } from './server/index.ts'
+import { isPool, ownPool, ServerDatabase } from './server/index.ts'
 import type { PoolLike } from './server/pool.ts'
 import { jobStatements, scheduleStatements } from './sql/index.ts'
 
@@ -73,8 +73,7 @@ export function pgBoss (options: PgBossOptions): Store {
   if (dataDir !== undefined) return new EmbeddedPgBossStore(engine, checkEmbedded(dataDir), schema, { lease, maxCrashes })
   const open: OpenDatabase = ({ clock }) => {
     if (pool !== undefined) return new ServerDatabase(pool, false, clock)
-    const { Pool } = loadPg()
-    return new ServerDatabase(new Pool(poolOptions(connectionString as string)), true, clock)
+    return new ServerDatabase(ownPool(loadPg(), connectionString as string), true, clock)
   }
   return new PgBossStore(engine, open, schema, { lease, maxCrashes })
 }

@@ -210,18 +210,43 @@ t.test('PostgreSQL', needsPostgres(true), async t => {
     })
   }
 
-  t.test('is killed for good: a process ends by itself when it is told to', { skip: noSignals }, async t => {
+  for (const end of ['is killed', 'hangs']) {
+    t.test(`${end} for good: a process ends by itself when it is told to`, { skip: noSignals }, async t => {
+      const postgres = await Postgres.start(t)
+      const proxy = await Proxy.start(t, postgres.port)
+      const { queue } = await share(t, store(postgres.url, { schema: 'p' }), { autostart: false })
+      await queue.enqueue({ n: 1, do: 'hold' })
+      const child = new Child(t, built('durable'), [`--url=${postgres.urlOf(proxy.port)}`, '--prefix=p'])
+      await child.line('begins')
+      if (end === 'hangs') proxy.stall()
+      else await postgres.kill()
+      await sleep(1_000)
+      child.signal('SIGTERM')
+      t.same(await child.exit, { code: 0, signal: null })
+      const exited = Date.now()
+      const [closing, closed] = [await child.line('closing'), await child.line('closed')]
+      t.ok(Number(closed.time) - Number(closing.time) < 5_500, `it took ${Number(closed.time) - Number(closing.time)} ms`)
+      t.ok(exited - Number(closed.time) < 4_000, `it stayed up for ${exited - Number(closed.time)} ms`)
+      t.notMatch(child.rest, /error|unhandled/i)
+    })
+  }
+
+  t.test('loses a machine that has just locked a queue with a rate, and does not hear of it: the others go on within seconds', async t => {
     const postgres = await Postgres.start(t)
-    const { queue } = await share(t, store(postgres.url, { schema: 'p' }), { autostart: false })
-    await queue.enqueue({ n: 1, do: 'hold' })
-    const child = new Child(t, built('durable'), [`--url=${postgres.url}`, '--prefix=p'])
-    await child.line('begins')
-    await postgres.kill()
-    await sleep(1_000)
-    child.signal('SIGTERM')
-    t.same(await child.exit, { code: 0, signal: null })
-    const [closing, closed] = [await child.line('closing'), await child.line('closed')]
-    t.ok(Number(closed.time) - Number(closing.time) < 3_500, `it took ${Number(closed.time) - Number(closing.time)} ms`)
-    t.notMatch(child.rest, /error|unhandled/i)
+    const proxy = await Proxy.start(t, postgres.port)
+    const rate = { limit: 5, per: '1s' } as const
+    const { queue } = await share(t, store(postgres.urlOf(proxy.port)), {}, { rate })
+    await queue.enqueue(work, { delay: 500 })
+    proxy.stallAnswers()
+    const isOpen = async (after: string): Promise<boolean> => (await postgres.query("SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE $1", [after])).length > 0
+    await until(async () => await isOpen('BEGIN%'))
+    proxy.passAnswers()
+    await until(async () => await isOpen('%rate_since%FOR UPDATE%'))
+    proxy.abandon()
+    const other = await share(t, store(postgres.url), {}, { rate })
+    const at = Date.now()
+    await other.queue.enqueue(work)
+    await other.begun
+    t.ok(Date.now() - at < 8_000, `it took ${Date.now() - at} ms`)
   })
 })

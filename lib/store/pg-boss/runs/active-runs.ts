@@ -22,10 +22,10 @@ export class ActiveRun {
   progressing = false
   readonly #waiting: Array<() => void> = []
 
-  constructor (id: string, starts: number, now: number) {
+  constructor (id: string, starts: number, renewedAt: number) {
     this.id = id
     this.starts = starts
-    this.renewedAt = now
+    this.renewedAt = renewedAt
   }
 
   /** Resolves when the database has recorded the end, or will not. */
@@ -59,8 +59,9 @@ export class ActiveRuns {
   /** Those that have not ended. */
   get unsettled (): ActiveRun[] { return [...this.#all.values()].filter(({ settlement }) => settlement === undefined) }
 
-  add (id: string, starts: number): ActiveRun {
-    const active = new ActiveRun(id, starts, this.#clock.now())
+  /** `renewedAt`: when its lease began at the earliest, on the monotonic timeline. */
+  add (id: string, starts: number, renewedAt: number): ActiveRun {
+    const active = new ActiveRun(id, starts, renewedAt)
     this.#all.set(id, active)
     return active
   }

@@ -152,25 +152,47 @@ export class Fetcher {
       // A run that ends wakes it.
       if (room <= 0) return
       this.#wanted = false
+      const since = clock.now()
       const { rows, wait } = await this.#claim(room)
-      if (rows.length > 0) this.#begin(rows)
+      if (rows.length > 0) await this.#begin(rows, since)
       if (rows.length === room) this.#wanted = true
       else if (wait !== undefined) this.#sleep(wait)
       else if (this.#dueAt <= clock.now() || this.#dueAt === Infinity) await this.#lookAhead()
     }
   }
 
-  #begin (rows: JobRow[]): void {
-    const { worker } = this.#context
+  /**
+   * Begins claimed runs, whose leases began at `since` at the earliest, on the monotonic timeline. An answer may have waited behind a blocked event loop, or on a slow connection, or a handler
+   * that has just begun blocks the loop: where a lease may be over, it is renewed, and who has lost it does not begin.
+   */
+  async #begin (rows: JobRow[], since: number): Promise<void> {
+    const { worker, options: { clock }, leases: { lease } } = this.#context
     rows.sort((a, b) => b.priority - a.priority || Number(a.created) - Number(b.created))
-    for (const row of rows) {
+    let limit = lease / 4
+    for (let left = [...rows]; left.length > 0;) {
+      if (clock.now() - since > limit) {
+        since = clock.now()
+        limit = lease * 3 / 4
+        left = await this.#stillOurs(left)
+        continue
+      }
+      const row = left.shift() as JobRow
       const before = this.#runs.get(row.id)
       // It still runs here, its lease was lost, and this process has claimed it again: the attempt that runs has the claim.
-      const active = this.#runs.add(row.id, row.starts)
+      const active = this.#runs.add(row.id, row.starts, since)
       if (before !== undefined) this.#replace(before, active)
       else if (this.#takes) worker.execute(claimedRunOf(row), settlement => { this.#settle(this.#runs.get(row.id) ?? active, settlement) })
       else this.#settle(active, { outcome: 'interrupted' })
     }
+  }
+
+  /** Renews the leases of claimed runs that have not begun. Returns those that this process has; a cancelled one hears of it when its lease is renewed next. */
+  async #stillOurs (rows: JobRow[]): Promise<JobRow[]> {
+    const { call, sql, name } = this.#context
+    const given = JSON.stringify(rows.map(({ id, starts }) => ({ id, starts })))
+    const { rows: ours } = await call(async db => await db.executeSql(sql.renew, [name, given])) as { rows: Array<{ id: string }> }
+    const ids = new Set(ours.map(({ id }) => id))
+    return rows.filter(({ id }) => ids.has(id))
   }
 
   #replace (before: ActiveRun, active: ActiveRun): void {
@@ -233,6 +255,8 @@ export class Fetcher {
     const { clock } = this.#context.options
     this.#timer?.cancel()
     this.#dueAt = clock.now() + ms
+    // A claim that was under way when it was halted: the timer would keep a process up that has closed.
+    if (!this.#takes) return
     this.#timer = clock.after(Math.ceil(ms), () => {
       this.#dueAt = Infinity
       this.wake()

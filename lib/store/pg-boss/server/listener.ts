@@ -21,6 +21,9 @@ export class Listener {
   #client: Client | undefined
   #connecting: Promise<Client> | undefined
   #alive: Timer | undefined
+  #closed = false
+  /** Who waits for an answer: ends his wait. */
+  readonly #waits = new Set<(error: Error) => void>()
 
   constructor (make: () => Client | undefined, clock: Clock, silent: () => void) {
     this.#make = make
@@ -42,11 +45,13 @@ export class Listener {
   }
 
   close (): void {
+    this.#closed = true
     this.#channels.clear()
     if (this.#client !== undefined) this.#end(this.#client)
   }
 
   async #connect (): Promise<Client> {
+    if (this.#closed) throw new Error('the store was closed')
     const client = this.#make()
     if (client === undefined) throw new Error('the pool does not say how to connect, so that nobody can listen')
     this.#client = client
@@ -72,13 +77,20 @@ export class Listener {
   /** Waits for an answer; without one in time the connection counts as lost. */
   async #within<T> (client: Client, work: Promise<T>): Promise<T> {
     return await new Promise<T>((resolve, reject) => {
+      const end = (settle: () => void): void => {
+        timer.cancel()
+        this.#waits.delete(fail)
+        settle()
+      }
+      const fail = (error: Error): void => { end(() => { reject(error) }) }
       const timer = this.#clock.after(LIMIT, () => {
         const error = new Error('the server does not answer')
         this.#silent()
         this.#lose(client, error)
-        reject(error)
+        fail(error)
       })
-      work.then(resolve, reject).finally(() => { timer.cancel() })
+      this.#waits.add(fail)
+      work.then(result => { end(() => { resolve(result) }) }, (error: unknown) => { fail(toError(error)) })
     })
   }
 
@@ -95,6 +107,8 @@ export class Listener {
       this.#client = undefined
       this.#connecting = undefined
       this.#alive?.cancel()
+      // Their timers would keep a process up that has closed.
+      for (const fail of [...this.#waits]) fail(new Error('the connection was closed'))
     }
     void client.end().catch(() => {})
     // end() says goodbye, for which a half-open connection has no ear.

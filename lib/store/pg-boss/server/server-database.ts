@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type Pg from 'pg'
 import type { Client, ClientConfig, Pool, PoolConfig } from 'pg'
 import { toError } from '../../../errors.ts'
 import type { Clock } from '../../../time/index.ts'
@@ -11,7 +12,10 @@ const LIMIT = 4_000
 /** Limit to connect, in milliseconds. */
 const CONNECT = 5_000
 /** Limit for the connections to end, in milliseconds. */
-const END = 1_000
+const END = 300
+
+/** A connection whose socket can be cut. */
+interface Cuttable { connection?: { stream?: { destroy? (): void } } }
 
 /** The parts of a pool that `pg` has, and its types hide. */
 interface Opened { options?: ClientConfig, Client?: new (config: ClientConfig) => Client }
@@ -32,6 +36,8 @@ export class ServerDatabase implements Database {
   #suspectedAt = -Infinity
   prepares = false
   #closed: Promise<void> | undefined
+  /** Ends the statements that are under way. */
+  readonly #aborts = new Set<(error: Error) => void>()
 
   /** `own`: whether the pool is ours to close. */
   constructor (pool: PoolLike, own: boolean, clock: Clock) {
@@ -54,7 +60,8 @@ export class ServerDatabase implements Database {
 
   async transaction<T>(work: (tx: SqlExecutor) => Promise<T>): Promise<T> {
     return await this.#withClient(LIMIT, async client => {
-      await client.query('BEGIN')
+      // Were this machine to vanish in the middle, the server would keep the locks until it finds the connection dead, which takes it two hours.
+      await client.query(`BEGIN; SET LOCAL idle_in_transaction_session_timeout = ${LIMIT}`)
       try {
         const result = await work({ executeSql: async (text, values) => await this.#query(client, text, values, true) })
         await client.query('COMMIT')
@@ -73,9 +80,8 @@ export class ServerDatabase implements Database {
 
   async #close (): Promise<void> {
     this.#listener.close()
-    if (this.#own === undefined) return
-    // A connection that does not answer would hold it back.
-    const ended = this.#own.end().catch(() => {})
+    // A connection that does not answer would hold it back, and then the process.
+    const ended = this.#own?.end().catch(() => {}) ?? Promise.resolve()
     await new Promise<void>(resolve => {
       const timer = this.#clock.after(END, resolve)
       void ended.then(() => {
@@ -83,22 +89,28 @@ export class ServerDatabase implements Database {
         resolve()
       })
     })
+    for (const abort of [...this.#aborts]) abort(new Error('the store was closed'))
+    if (this.#own !== undefined) cutConnections(this.#own)
   }
 
   async #withClient<T> (limit: number, work: (client: PooledClient) => Promise<T>): Promise<T> {
     return await new Promise<T>((resolve, reject) => {
       let over = false
       let cut: ((error: Error) => void) | undefined
+      const abort = (error: Error): void => {
+        end(() => { reject(error) })
+        cut?.(error)
+      }
       const end = (settle: () => void): void => {
         over = true
         timer.cancel()
+        this.#aborts.delete(abort)
         settle()
       }
+      this.#aborts.add(abort)
       const timer = this.#clock.after(limit, () => {
-        const error = new Error('the server does not answer')
         this.#suspectedAt = this.#clock.now()
-        end(() => { reject(error) })
-        cut?.(error)
+        abort(new Error('the server does not answer'))
       })
       this.#connect().then(async client => {
         // It came too late: it may be as good as any.
@@ -166,8 +178,33 @@ export class ServerDatabase implements Database {
   }
 }
 
+/** The connections of our own pools that are open, or being opened, by pool: `pg` tells of those only that are open. */
+const connections = new WeakMap<Pool, Set<Client>>()
+
+/** A pool of our own. */
+export function ownPool ({ Pool, Client }: typeof Pg, connectionString: string): Pool {
+  const open = new Set<Client>()
+  class Counted extends Client {
+    constructor (config?: ClientConfig) {
+      super(config)
+      open.add(this)
+      // An error may come in one packet with the answer before it: then nobody has had the turn to listen yet, and it would be an uncaught exception.
+      this.on('error', () => {})
+      this.once('end', () => { open.delete(this) })
+    }
+  }
+  const pool = new Pool({ ...poolOptions(connectionString), Client: Counted })
+  connections.set(pool, open)
+  return pool
+}
+
+/** Cuts what pool.end() has left: a half-open connection has no ear for a goodbye, and one that is being opened keeps the process up until it is. */
+function cutConnections (pool: Pool): void {
+  for (const client of connections.get(pool) ?? []) (client as unknown as Cuttable).connection?.stream?.destroy?.()
+}
+
 /** Options of our own pool. */
-export function poolOptions (connectionString: string): PoolConfig {
+function poolOptions (connectionString: string): PoolConfig {
   return { connectionString, max: 10, connectionTimeoutMillis: CONNECT, idleTimeoutMillis: 30_000, keepAlive: true, application_name: 'fastify-background-tasks' }
 }
 

@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis'
-import type { Listed } from './rules.ts'
+import type { Listed } from '../rules.ts'
 
 /** The most entries of a collection that does not hold ended runs, and the most keys of a queue besides its jobs. BullMQ trims its streams roughly. */
 const [ENTRIES, KEYS] = [1_000, 12]

@@ -1,0 +1,84 @@
+// An event loop that is blocked, or an answer that is late, for longer than the lease: a run that another process may have is not begun.
+import { Worker } from 'node:worker_threads'
+import t from 'tap'
+import { pgBoss } from '../../../lib/store/pg-boss/index.ts'
+import { freshSchema, needsPostgres, Postgres } from '../../support/postgres.ts'
+import { Proxy } from '../../support/proxy.ts'
+import { held } from '../../support/queues.ts'
+import { share, until } from '../../support/shared.ts'
+
+const LEASE = 1_000
+
+t.test('over PostgreSQL', needsPostgres(true), async t => {
+  const postgres = await Postgres.start(t)
+
+  for (const way of ['a run whose lease is lost on its way here', 'a run whose lease is lost while its renewal is on its way here']) {
+    t.test(`${way} is not begun`, async t => {
+      const schema = freshSchema()
+      const proxy = await Proxy.start(t, postgres.port)
+      const began: number[][] = [[], []]
+      const two = held()
+      const slow = await share(t, pgBoss({ connectionString: postgres.urlOf(proxy.port), schema, lease: LEASE }), {}, {}, async ({ payload }) => { began[0]?.push(payload.n) })
+      // It claims when the delay is over.
+      const { id } = await slow.queue.enqueue({ n: 1, do: 'work' }, { delay: 500 })
+      await until(async () => (await slow.queue.counts()).delayed === 1)
+      proxy.stallAnswers()
+      const since = async (): Promise<number | undefined> => {
+        const [row] = await postgres.query(`SELECT extract(epoch FROM clock_timestamp() - heartbeat_on)::float8 * 1000 AS since FROM ${schema}.job WHERE id = $1 AND state = 'active'`, [id])
+        return row?.['since'] as number | undefined
+      }
+      await until(async () => await since() !== undefined)
+      if (way.includes('renewal')) {
+        await until(async () => (await since() ?? 0) > LEASE * 0.4)
+        proxy.passAnswers()
+        await until(async () => (await since() ?? LEASE) < LEASE * 0.3)
+      }
+      const other = await share(t, pgBoss({ connectionString: postgres.url, schema, lease: LEASE }), {}, {}, async run => {
+        began[1]?.push(run.payload.n)
+        await two.handler.call(other.app, run)
+      })
+      const taken = await two.call(0)
+      t.equal(taken.run.id, id, 'another process has taken it over')
+      proxy.resume()
+      // The other one is busy.
+      await other.queue.enqueue({ n: 2, do: 'work' })
+      await until(async () => began[0]?.includes(2) === true)
+      t.same(began, [[2], [1]])
+      t.notOk(taken.run.signal.aborted)
+      two.endAll()
+      await other.queue.drain()
+      t.match(await other.queue.counts(), { succeeded: 2, failed: 0 })
+    })
+  }
+
+  t.test('a run is not begun whose lease was lost while the handler of another one, claimed with it, blocked the loop', async t => {
+    const schema = freshSchema()
+    const taken = new Int32Array(new SharedArrayBuffer(4))
+    const began: number[] = []
+    const store = pgBoss({ connectionString: postgres.url, schema, lease: LEASE })
+    const { app, queue } = await share(t, store, { autostart: false }, { concurrency: 2 }, ({ payload }) => {
+      began.push(payload.n)
+      if (payload.n !== 1) return
+      // What another process does to the other run meanwhile: it takes that over, and keeps it for a while.
+      const thief = new Worker(`
+        const { workerData: { url, schema, taken } } = require('node:worker_threads')
+        const client = new (require('pg').Client)(url)
+        client.connect()
+          .then(() => client.query('UPDATE ' + schema + ".job SET retry_count = retry_count + 1, heartbeat_on = clock_timestamp() + interval '2 seconds' WHERE data #>> '{}' LIKE '%\\"n\\":2%'"))
+          .then(({ rowCount }) => { Atomics.store(taken, 0, rowCount); Atomics.notify(taken, 0); return client.end() })
+      `, { eval: true, workerData: { url: postgres.url, schema, taken } })
+      thief.unref()
+      Atomics.wait(taken, 0, 0, 10_000)
+      const until = performance.now() + LEASE
+      while (performance.now() < until);
+    })
+    await queue.enqueueMany([{ payload: { n: 1, do: 'work' } }, { payload: { n: 2, do: 'work' } }])
+    await app.backgroundTasks.start()
+    await until(async () => (await queue.counts()).succeeded === 1)
+    t.equal(taken[0], 1)
+    t.same(began, [1])
+    await queue.drain()
+    t.same(began, [1, 2], 'it is taken over when that process gives no sign of life')
+    t.match(await queue.counts(), { succeeded: 2, failed: 0 })
+  })
+})
