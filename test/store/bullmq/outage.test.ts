@@ -8,6 +8,7 @@ import type { Run } from '../../../lib/index.ts'
 import { built, Child, noSignals } from '../../support/child.ts'
 import type { Work } from '../../fixtures/durable.ts'
 import { aborted, deferred, logged, rejection, type Line } from '../../support/helper.ts'
+import { Proxy } from '../../support/proxy.ts'
 import { needsRedis, Redis } from '../../support/redis.ts'
 import { share, until } from '../../support/shared.ts'
 
@@ -139,6 +140,26 @@ t.test('Redis', skip === undefined ? {} : { skip }, async t => {
       t.notMatch(child.rest, /error|unhandled/i)
     })
   }
+
+  t.test('is back and does not answer yet: a process ends by itself when it is told to', { skip: noSignals }, async t => {
+    const redis = await Redis.start(t)
+    const proxy = await Proxy.start(t, redis.port)
+    const child = new Child(t, program, [`--url=${proxy.url}`, '--prefix=p'])
+    const { queue } = await share(t, { connection: redis.url, prefix: 'p' }, { autostart: false })
+    await queue.enqueue({ n: 1, do: 'work', ms: 0 })
+    await child.line('done')
+    const before = proxy.size
+    // Its connections are cut while commands block on them, and new ones wait.
+    proxy.cut()
+    proxy.stall()
+    await until(async () => proxy.size === 0)
+    await until(async () => proxy.size >= before)
+    const since = performance.now()
+    child.signal('SIGTERM')
+    t.same(await child.exit, { code: 0, signal: null })
+    t.ok(performance.now() - since < 4_500, `it took ${performance.now() - since} ms`)
+    t.notMatch(child.rest, /error|unhandled/i)
+  })
 
   t.test('is away while a queue stops, starts, and stops again', async t => {
     const redis = await Redis.start(t)
