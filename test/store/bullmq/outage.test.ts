@@ -148,6 +148,9 @@ t.test('Redis', skip === undefined ? {} : { skip }, async t => {
     const { queue } = await share(t, { connection: redis.url, prefix: 'p' }, { autostart: false })
     await queue.enqueue({ n: 1, do: 'work', ms: 0 })
     await child.line('done')
+    const client = new IORedis(redis.url)
+    t.teardown(() => { client.disconnect() })
+    await until(async () => (await client.call('CLIENT', 'LIST') as string).includes('cmd=bzpopmin'))
     const before = proxy.size
     // Its connections are cut while commands block on them, and new ones wait.
     proxy.cut()

@@ -65,8 +65,11 @@ function drop (raw: Raw): void {
   raw.connect = async () => { throw new Error('Connection is closed.') }
   // A client that is closed already throws or rejects.
   void (async () => { await raw.disconnect() })().catch(() => {})
-  // ioredis leaves the commands of a client that is between two connections without an answer, and BullMQ waits for that of a blocking one, by a timer that keeps the process up.
-  raw.flushQueue?.(new Error('Connection is closed.'))
+  // ioredis leaves the commands of a client that is between two connections without an answer, and those that it is to send again on a connection which is
+  // not ready. BullMQ waits for that of a blocking one, by a timer that keeps the process up.
+  const closed = new Error('Connection is closed.')
+  raw.flushQueue?.(closed)
+  for (let sent; (sent = raw.prevCommandQueue?.shift()) !== undefined;) sent.command.reject(closed)
 }
 
 /** RedisConnection tells the errors of the first client. One that nobody listens to, such as a duplicate that has been closed, prints its errors, or throws them. */
@@ -113,6 +116,7 @@ interface Raw {
   connect (): Promise<unknown>
   disconnect (): unknown
   flushQueue? (error: Error): void
+  prevCommandQueue?: { shift (): { command: { reject (error: Error): void } } | undefined } | null | undefined
 }
 
 /** Sends a command by name: the clients of BullMQ have no method for that. */
