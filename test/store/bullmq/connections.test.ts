@@ -1,6 +1,5 @@
 // What happens to connections in the field: by a proxy that does to them what networks do, and by settings of clients and of Redis.
-import { type EventEmitter, once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
+import type { EventEmitter } from 'node:events'
 import { Redis as IORedis } from 'ioredis'
 import { createClient } from 'redis'
 import t, { type Test } from 'tap'
@@ -142,32 +141,6 @@ t.test('a clock that differs from that of the store is told at warn and in healt
   const { difference } = await logged(lines, 'the clock of this process is 3.0 s ahead of that of the store: delays and cluster ticks are off by that')
   t.ok(Math.abs(Number(difference) - 3_000) < 100)
   t.match(await app.backgroundTasks.health(), { status: 'degraded', tasks: [{ name: 'work', reason: 'the clock of this process is 3.0 s ahead of that of the store' }] })
-})
-
-t.test('a Redis that loads its data is asked again soon, however long it says that it will take', async t => {
-  const asked: number[] = []
-  let seen!: () => void
-  const often = new Promise<void>(resolve => { seen = resolve })
-  const server = createServer(socket => {
-    socket.on('error', () => {}).on('data', data => {
-      for (const [, name = ''] of data.toString().matchAll(/\r\n(info|client|hello|select)\r\n/gi)) {
-        const text = 'redis_version:7.2.0\r\nloading:1\r\nloading_eta_seconds:3600\r\n'
-        if (name.toLowerCase() !== 'info') {
-          socket.write('+OK\r\n')
-        } else {
-          socket.write(`$${text.length}\r\n${text}\r\n`)
-          if (asked.push(performance.now()) === 3) seen()
-        }
-      }
-    })
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => { server.close() })
-  const { app } = await build(t, { stores: { default: bullmq({ connection: `redis://127.0.0.1:${(server.address() as AddressInfo).port}` }) } })
-  await app.ready()
-  await often
-  t.ok((asked[2] as number) - (asked[0] as number) < 10_000)
-  await app.close()
 })
 
 t.test('close() with a run in hand and a Redis that hangs ends within 9 s', options, async t => {
