@@ -155,7 +155,9 @@ t.test('Redis', skip === undefined ? {} : { skip }, async t => {
     // Its connections are cut while commands block on them, and new ones wait.
     proxy.cut()
     proxy.stall()
-    await until(async () => proxy.size === 0)
+    // On a busy machine they may be back before this looks.
+    const cut = performance.now()
+    await until(async () => proxy.size === 0 || performance.now() - cut > 2_000)
     await until(async () => proxy.size >= before)
     const since = performance.now()
     child.signal('SIGTERM')
