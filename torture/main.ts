@@ -23,7 +23,7 @@ const kind = Object.hasOwn(engines, store) ? engines[store] : undefined
 if (kind === undefined) throw new Error(`--store takes ${Object.keys(engines).join(' or ')}; received ${store}`)
 const why = kind.unfit()
 if (why !== undefined) {
-  console.error(`The torture over ${store} cannot begin. To take a newer Node: npx -y -p node@24 -c 'npm run torture -- --store ${store}'`)
+  console.error(`The torture over ${store} cannot begin: ${why}. To take a newer Node: npx -y -p node@24 -c 'npm run torture -- --store ${store}'`)
   process.exit(1)
 }
 

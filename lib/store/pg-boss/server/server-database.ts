@@ -113,7 +113,7 @@ export class ServerDatabase implements Database {
         abort(new Error('the server does not answer'))
       })
       this.#connect().then(async client => {
-        // It came too late: it may be as good as any.
+        // Nobody waits for this connection any more. The pool may give it to the next.
         if (over) {
           client.release()
           return
