@@ -7,6 +7,7 @@ import broker, { type Order } from './broker.ts'
 import dashboard from './dashboard.ts'
 import feed from './feed.ts'
 import mails, { schema as mail, type Mail } from './mails.ts'
+import metrics from './metrics.ts'
 import { openStore } from './store.ts'
 
 // Fastify's own stream writes in the background: on exit the last lines could come out of order.
@@ -63,10 +64,11 @@ app.post<{ Body: Mail }>('/mails', { schema: { body: mail } }, async (request, r
 
 app.get('/mails', async () => await app.mails.counts())
 
-app.get('/', async () => ({ try: ['POST /orders { item }', 'GET /orders', 'POST /mails { to }', 'GET /mails', 'GET /tasks', 'GET /health', '/dashboard'] }))
+app.get('/', async () => ({ try: ['POST /orders { item }', 'GET /orders', 'POST /mails { to }', 'GET /mails', 'GET /tasks', 'GET /health', 'GET /metrics', '/dashboard'] }))
 
 app.get('/tasks', async () => [...app.backgroundTasks].map(({ name, kind, state }) => ({ name, kind, state })))
 
 await app.register(dashboard)
+await app.register(metrics)
 
 await app.listen({ port: Number(process.env.PORT ?? 3000), host: process.env.HOST ?? '127.0.0.1' })

@@ -42,13 +42,14 @@ export function inspected (name: string, fields: object, depth: number, options:
   return `${name} ${depth < 0 ? '{ … }' : inspect(told, { ...options, depth })}`
 }
 
-/** The folders of this package, as they stand in a stack. Empty in a bundle, where its frames are in the same file as the user's. */
+/** The folders of this package, as they stand in a stack. Empty in a bundle of the user's, where our frames are in the same file as theirs. */
 const folders = ourFolders(import.meta.url)
+/** What is ours in them: the sources, what tsc makes of them, and what scripts/bundle.js makes of that. */
+const ours = /^(?:dist\/)?lib\/|^dist\/[\w-]+\.js\b/
 
 function ourFolders (url: string | undefined): string[] {
-  const [, root] = /^(file:.*\/)(?:dist\/)?lib\/readable\.[jt]s$/.exec(url ?? '') ?? []
-  if (root === undefined) return []
-  return ['lib/', 'dist/lib/'].flatMap(folder => [`${root}${folder}`, fileURLToPath(`${root}${folder}`)])
+  const [, root] = /^(file:.*\/)(?:(?:dist\/)?lib\/readable|dist\/fastify-background-tasks)\.[jt]s$/.exec(url ?? '') ?? []
+  return root === undefined ? [] : [root, fileURLToPath(root)]
 }
 
 /**
@@ -81,5 +82,8 @@ function isFrame (line: string): boolean {
 }
 
 function isOurs (line: string): boolean {
-  return isFrame(line) && folders.some(folder => line.includes(folder))
+  return isFrame(line) && folders.some(folder => {
+    const at = line.indexOf(folder)
+    return at >= 0 && ours.test(line.slice(at + folder.length).replaceAll('\\', '/'))
+  })
 }

@@ -22,6 +22,14 @@ for (const folder of ['lib', 'example']) {
   }
 }
 
+// Where the bundle of `npm run build` would be, which takes two seconds: a line that leads to the file of the entry.
+const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+for (const { types, default: file } of Object.values(exports)) {
+  if (types === undefined) continue
+  const source = types.replace('./dist/', './').replace(/\.d\.ts$/, '.js')
+  writeFileSync(join(root, file), `export * from '${source}'\nimport * as all from '${source}'\nexport default all.default\n`)
+}
+
 const port = process.env.PORT ?? 3000
 await import('../dist/example/server.js')
 

@@ -12,7 +12,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const { version } = JSON.parse(readFileSync(join(root, 'node_modules/@electric-sql/pglite/package.json'), 'utf8'))
 const cache = join(root, 'node_modules/.cache/fastify-background-tasks')
 const cached = join(cache, `pglite-${version}-${FORM}.tar.br`)
-const folder = join(root, 'dist/lib/store/pg-boss/embedded')
+const folder = join(root, 'dist')
 
 if (!existsSync(cached)) {
   mkdirSync(cache, { recursive: true })

@@ -15,10 +15,10 @@ const require = createRequire(import.meta.url)
 const root = fileURLToPath(new URL('..', import.meta.url))
 const name = 'fastify-background-tasks'
 
-interface Manifest { version: string, dependencies: Record<string, string>, peerDependencies: Record<string, string> }
+interface Manifest { version: string, dependencies: Record<string, string>, peerDependencies: Record<string, string>, exports: Record<string, string | { default: string }> }
 const manifest: Manifest = require('../package.json')
 
-if (!existsSync(join(root, 'dist/lib/index.js'))) throw new Error('dist/ is missing: run "npm run build" first')
+if (!existsSync(join(root, 'dist/index.js'))) throw new Error('dist/ is missing: run "npm run build" first')
 
 t.test('require() gives what import gives', async t => {
   const imported = await import('fastify-background-tasks')
@@ -48,26 +48,23 @@ t.test('the tarball', async t => {
   const installed = await install(folder)
   const ours = join(installed, 'node_modules', name)
 
-  t.test('has the build, its sources, and nothing else', async t => {
-    const other = files.filter(file => !/^(dist\/lib\/[\w/-]+\.(js|d\.ts)(\.map)?|dist\/vendor\/(cronstrue\.(cjs|LICENSE)|dashboard-client\.js)|dist\/lib\/store\/pg-boss\/embedded\/pglite-[\d.]+\.tar\.br|lib\/[\w/-]+\.ts|docs\/[\w-]+\.md|docs\/(alerts\.yml|grafana\.json)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(file))
-    t.same(other, [])
-    for (const file of ['package.json', 'README.md', 'LICENSE']) t.ok(files.includes(file), file)
-    // Each source has its build, and no build is left over from a source that is gone.
-    const built = (await readdir(join(root, 'lib'), { recursive: true, withFileTypes: true }))
+  t.test('has the build, its sources, the whole book, and nothing else', async t => {
+    // Each source has its declarations, and none is left over from a source that is gone.
+    const sources = (await readdir(join(root, 'lib'), { recursive: true, withFileTypes: true }))
       .filter(entry => entry.isFile())
       .map(entry => posix.join(entry.parentPath.slice(root.length).replaceAll('\\', '/'), entry.name))
       // The build makes one module of what the page of the dashboard loads.
       .filter(source => !source.startsWith('lib/dashboard/client/'))
-      .flatMap(source => {
-        const stem = `dist/${source.slice(0, -'.ts'.length)}`
-        return [source, `${stem}.js`, `${stem}.js.map`, `${stem}.d.ts`, `${stem}.d.ts.map`]
-      })
+      .flatMap(source => [source, ...['.d.ts', '.d.ts.map'].map(end => `dist/${source.replace(/\.ts$/, end)}`)])
+    // One file for each entry, one for what the main entry loads, and one for what the stores with an engine share.
+    const entries = Object.values(manifest.exports).flatMap(entry => typeof entry === 'string' ? [] : [entry.default.slice('./'.length)])
+    t.equal(entries.length, 7)
+    const bundle = [...entries, 'dist/fastify-background-tasks.js', 'dist/engines.js', 'dist/thread-entry.js'].flatMap(file => [file, `${file}.map`])
     const vendor = ['dist/vendor/cronstrue.LICENSE', 'dist/vendor/cronstrue.cjs', 'dist/vendor/dashboard-client.js']
-    // And a template of the embedded store's database.
-    const code = files.filter(file => file.includes('/') && !file.endsWith('.tar.br') && !file.startsWith('docs/'))
-    t.same(code.sort(), [...built, ...vendor].sort())
+    const template = files.filter(file => /^dist\/pglite-[\d.]+\.tar\.br$/.test(file))
+    t.equal(template.length, 1, 'and a template of the embedded store\'s database')
     const pages = (await readdir(join(root, 'docs'))).filter(file => /\.(md|yml|json)$/.test(file)).map(file => `docs/${file}`)
-    t.same(files.filter(file => file.startsWith('docs/')).sort(), pages.sort(), 'and the whole book')
+    t.same(files, [...sources, ...bundle, ...vendor, ...template, ...pages, 'package.json', 'README.md', 'LICENSE'].sort())
   })
 
   t.test('has the size and the dependencies that the README says', async t => {
@@ -100,9 +97,11 @@ t.test('the tarball', async t => {
       const required = Object.keys(module.createRequire(import.meta.url).cache)
       console.log(JSON.stringify([...urls, ...required].map(path => decodeURIComponent(path).replaceAll('\\\\', '/'))))
     `) as string[]
-    const inside = loaded.filter(path => path.includes(`/${name}/dist/`)).map(path => path.slice(path.indexOf('/dist/lib/') + '/dist/lib/'.length))
-    t.ok(inside.includes('index.js') && inside.includes('app/plugin.js'), 'what is loaded is seen')
-    t.same(inside.filter(path => /^(store\/(bullmq|pg-boss|engines)|dashboard|metrics|worker|store-tests)\//.test(path)), [])
+    const inside = loaded.filter(path => path.includes(`/${name}/dist/`)).map(path => path.slice(path.indexOf('/dist/') + '/dist/'.length))
+    t.same(inside.sort(), ['fastify-background-tasks.js', 'index.js'], 'two files, as each costs a millisecond')
+    const { sources } = JSON.parse(await readFile(join(ours, 'dist/fastify-background-tasks.js.map'), 'utf8')) as { sources: string[] }
+    t.ok(sources.includes('../lib/app/plugin.ts'), 'what is in them is seen')
+    t.same(sources.filter(path => /^..\/lib\/(store\/(bullmq|pg-boss|engines)|dashboard|metrics|worker|store-tests)\//.test(path)), [])
     const packages = new Set(loaded.map(path => /^.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]))
     const optional = Object.keys(manifest.peerDependencies).filter(peer => peer !== 'fastify')
     t.same([...optional, '@opentelemetry/api', 'cronstrue', 'pg'].filter(peer => packages.has(peer)), [])
@@ -185,10 +184,29 @@ t.test('the tarball', async t => {
     `), lived)
   })
 
+  t.test('has errors whose stacks begin above its own frames', async t => {
+    const stack = await program(installed, 'stack.mjs', `
+      import Fastify from 'fastify'
+      import backgroundTasks from '${name}'
+      const app = Fastify()
+      await app.register(backgroundTasks)
+      const slow = app.addBackgroundTask('slow', { every: '1h', timeout: 1 }, async ({ signal }) => {
+        await new Promise(resolve => { signal.addEventListener('abort', resolve) })
+        signal.throwIfAborted()
+      })
+      await app.ready()
+      const { error } = await slow.trigger().finished
+      await app.close()
+      console.log(JSON.stringify(error.stack))
+    `) as string
+    t.match(stack, /did not end within 1ms/)
+    t.notMatch(stack.split('\n')[1] ?? '', new RegExp(name))
+  })
+
   t.test('shows package.json and hides what is inside', async t => {
     t.same(await program(installed, 'inside.mjs', `
       import manifest from '${name}/package.json' with { type: 'json' }
-      const codes = await Promise.all(['lib/index.ts', 'dist/lib/index.js', 'dist/lib/app/lifecycle.js']
+      const codes = await Promise.all(['lib/index.ts', 'dist/index.js', 'dist/fastify-background-tasks.js']
         .map(path => import('${name}/' + path).then(() => 'found', error => error.code)))
       console.log(JSON.stringify([manifest.version, ...codes]))
     `), [manifest.version, ...Array<string>(3).fill('ERR_PACKAGE_PATH_NOT_EXPORTED')])

@@ -26,7 +26,7 @@ export function loadPiscina (href: string): typeof Engine {
 let path: string | undefined
 
 /**
- * Path of the file that a thread loads: `entry.js` beside this one. In a bundle there is none beside it, so the code of the thread is written into a temporary
+ * Path of the file that a thread loads: `thread-entry.js` beside this one. In a bundle there is none beside it, so the code of the thread is written into a temporary
  * file, which is removed when the process ends. Throws `FST_BG_INVALID_OPTION`.
  */
 export function entryFile (): string {
@@ -36,7 +36,7 @@ export function entryFile (): string {
 
 function besideThis (): string | undefined {
   try {
-    const file = fileURLToPath(new URL('./entry.js', import.meta.url))
+    const file = fileURLToPath(new URL('./thread-entry.js', import.meta.url))
     return existsSync(file) ? file : undefined
   } catch {
     // A bundle of CommonJS has no import.meta.url.

@@ -164,7 +164,7 @@ t.test('without the packages it says which command to run', async t => {
   built('durable')
   const modules = join(folder, 'node_modules')
   const ours = join(modules, 'fastify-background-tasks')
-  await cp(join(root, 'dist/lib'), join(ours, 'dist/lib'), { recursive: true })
+  for (const file of ['index', 'fastify-background-tasks', 'bullmq', 'engines']) await cp(join(root, `dist/${file}.js`), join(ours, `dist/${file}.js`))
   await cp(join(root, 'package.json'), join(ours, 'package.json'))
   await mkdir(join(modules, '@fastify'))
   for (const name of ['fastify', '@fastify/error', '@fastify/ajv-compiler', 'croner', 'fastify-plugin', 'leven']) await symlink(join(root, 'node_modules', name), join(modules, name), 'junction')

@@ -10,8 +10,8 @@ import { brotliDecompress } from 'node:zlib'
 
 const decompress = promisify(brotliDecompress)
 
-/** Where the build puts it. The sources, which tests run, have none beside them. */
-const folders = ['./', '../../../../dist/lib/store/pg-boss/embedded/']
+/** The build puts it into dist/, beside the bundle. Tests run the sources, and dist/lib. */
+const folders = ['./', '../../../../dist/', '../../../../']
 
 /** The tar of a new database of that series of PGlite; undefined where there is none: in a bundle, or with a later PGlite. */
 export async function readTemplate (series: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
