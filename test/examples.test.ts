@@ -77,7 +77,7 @@ t.test('example/server.ts handles orders and sends mails, and on SIGTERM finishe
 
   t.equal((await fetch(`${address}/dashboard`)).status, 200)
   t.equal((await read('/health') as { status: string }).status, 'ok')
-  t.match(await (await fetch(`${address}/metrics`)).text(), /^background_task_\w+\{[^}]*task="purge-sessions"/m)
+  t.match(await (await fetch(`${address}/metrics`)).text(), /^background_runs_total\{task="purge-sessions"/m)
 
   const accepted = await post({ item: 'tea' })
   t.equal(accepted.status, 202)
