@@ -10,27 +10,25 @@ import { promisify } from 'node:util'
 import Fastify from 'fastify'
 import { median, table, WITHOUT_CODE } from './report.js'
 
-/** Processes of each checkout, one pair after another: how V8 compiles the same code differs from process to process by more than a few percent. */
-const PAIRS = 7
-/** Rounds of each pair. */
+/** Processes, each of which has both checkouts: the same code in two processes differs by a tenth and more, as V8 and the machine treat them, for all of their lives. */
+const PROCESSES = 6
+/** Rounds of each process, both checkouts in turn. */
 const ROUNDS = 9
 const WARM_UP = 3
 const RUNS = { queue: 20_000, bullmq: 1_000 }
 const TICKS = 100
 
-/** What a child measures each time it is told to. `dist` is the built library of one of the two checkouts. */
+/** What a child measures each time it is told to. `root` is the folder of one of the two checkouts. */
 const measures = {
-  async queue (dist, concurrency) { return await burst(await open(dist, {}, { concurrency, maxSize: 1_000_000 }), RUNS.queue, 100) },
-  async bullmq (dist, concurrency) {
-    // Where a checkout has it, its package.json says: files move.
-    const { exports } = JSON.parse(readFileSync(new URL('../../package.json', dist), 'utf8'))
-    const { bullmq } = await import(new URL(`../../${exports['./bullmq'].default}`, dist))
+  async queue (root, concurrency) { return await burst(await open(root, {}, { concurrency, maxSize: 1_000_000 }), RUNS.queue, 100) },
+  async bullmq (root, concurrency) {
+    const { bullmq } = await load(root, './bullmq')
     const prefix = `bench-${randomUUID()}`
-    return await burst(await open(dist, { default: bullmq({ connection: process.env.REDIS_URL ?? 'redis://127.0.0.1:6379', prefix }) }, { concurrency }), RUNS.bullmq, 20)
+    return await burst(await open(root, { default: bullmq({ connection: process.env.REDIS_URL ?? 'redis://127.0.0.1:6379', prefix }) }, { concurrency }), RUNS.bullmq, 20)
   },
   /** A hundred tasks that tick each 10 ms: how late the last tick is, and the processor's time. */
-  async time (dist) {
-    const { default: backgroundTasks } = await import(new URL('index.js', dist))
+  async time (root) {
+    const { default: backgroundTasks } = await load(root, '.')
     const app = Fastify()
     await app.register(backgroundTasks, { autostart: false })
     let left
@@ -50,8 +48,14 @@ const measures = {
   }
 }
 
-async function open (dist, stores, options) {
-  const { default: backgroundTasks } = await import(new URL('index.js', dist))
+/** An entry of a checkout. Where it is, its package.json says: files move. */
+async function load (root, entry) {
+  const { exports } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8'))
+  return await import(new URL(exports[entry].default, root))
+}
+
+async function open (root, stores, options) {
+  const { default: backgroundTasks } = await load(root, '.')
   const app = Fastify()
   await app.register(backgroundTasks, { stores })
   const contender = { handled () {} }
@@ -77,11 +81,12 @@ async function burst (contender, runs, portion) {
 }
 
 if (process.send !== undefined) {
-  const [, , dist, what, concurrency] = process.argv
-  const measure = await measures[what](new URL(dist), Number(concurrency))
-  process.on('message', async () => {
+  const [, , what, concurrency, ...folders] = process.argv
+  const both = []
+  for (const root of folders) both.push(await measures[what](new URL(root), Number(concurrency)))
+  process.on('message', async i => {
     const before = process.cpuUsage()
-    const measured = await measure()
+    const measured = await both[i]()
     const { user, system } = process.cpuUsage(before)
     process.send({ ...measured, cpu: (user + system) / (RUNS[what] ?? TICKS * 100) })
   })
@@ -98,20 +103,22 @@ if (process.send !== undefined) {
     console.error(rows.at(-1).join('  '))
   }
 
-  const turns = async (what, concurrency = '', pairs = PAIRS) => {
+  const turns = async (what, concurrency = '', processes = PROCESSES) => {
     const all = []
-    for (let pair = 0; pair < pairs; pair++) {
-      const children = roots.map(root => fork(fileURLToPath(import.meta.url), [pathToFileURL(`${root}/dist/lib/`).href, what, String(concurrency)], { execArgv: ['--max-old-space-size=4096'] }))
-      await Promise.all(children.map(child => once(child, 'message')))
+    for (let n = 0; n < processes; n++) {
+      // Which is loaded first may matter, too.
+      const order = n % 2 === 0 ? [0, 1] : [1, 0]
+      const child = fork(fileURLToPath(import.meta.url), [what, String(concurrency), ...order.map(i => pathToFileURL(`${roots[i]}/`).href)], { execArgv: ['--max-old-space-size=4096'] })
+      await once(child, 'message')
       for (let round = -WARM_UP; round < ROUNDS; round++) {
         const both = []
         for (const i of round % 2 === 0 ? [0, 1] : [1, 0]) {
-          children[i].send('go')
-          both[i] = (await once(children[i], 'message'))[0]
+          child.send(order.indexOf(i))
+          both[i] = (await once(child, 'message'))[0]
         }
         if (round >= 0) all.push(both)
       }
-      for (const child of children) child.kill()
+      child.kill()
     }
     for (const key of Object.keys(all[0][0])) report(`${what} ${concurrency} ${key}${key === 'late' ? ', ms' : ', µs'}`, all.map(both => both.map(one => one[key])))
   }
@@ -135,8 +142,8 @@ if (process.send !== undefined) {
       for (const key of ['boot', 'bytes', 'cpu', 'stop']) report(`footprint ${count.toLocaleString('en')} ${key}`, all.map(both => both.map(one => one[key])), 1)
     }
   }
-  if (wanted('time')) await turns('time', '', 3)
+  if (wanted('time')) await turns('time', '', 4)
   if (wanted('queue')) for (const concurrency of [1, 10, 100]) await turns('queue', concurrency)
-  if (wanted('bullmq')) for (const concurrency of [1, 10, 100]) await turns('bullmq', concurrency, 3)
+  if (wanted('bullmq')) for (const concurrency of [1, 10, 100]) await turns('bullmq', concurrency, 4)
   console.log(table(['', 'this checkout', 'the other', 'ratio'], rows))
 }
