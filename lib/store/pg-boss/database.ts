@@ -17,6 +17,8 @@ export interface Database extends SqlExecutor {
    * connection. A database that prepares nothing need not have it.
    */
   prepares?: boolean
+  /** Whether this process starts it, which may take seconds: until then calls wait for longer than for a server. */
+  readonly startsHere?: boolean
   /** A server that has not answered within `limit` milliseconds (default 4,000) counts as gone: the promise rejects, and its connection is cut. A database in this process may ignore it. */
   executeSql (text: string, values?: unknown[], limit?: number): Promise<{ rows: unknown[] }>
   /**

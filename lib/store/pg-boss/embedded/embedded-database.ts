@@ -41,6 +41,7 @@ const RESTART = { delay: 1_000, factor: 2, maxDelay: 30_000, jitter: false }
  * them (an `enqueue` without `tx`).
  */
 export class EmbeddedDatabase implements Database {
+  readonly startsHere = true
   readonly #engine: Engine
   readonly #clock: Clock
   readonly #maintenance: Maintenance

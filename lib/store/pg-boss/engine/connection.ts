@@ -11,6 +11,8 @@ import { channelOf, engineChannelOf, type Message, read } from './messages.ts'
 
 /** Limit of a call, in milliseconds: below the 5 s that the store promises. */
 const CALL_TIMEOUT = 4_500
+/** The same while a database in this process starts for the first time: making a new one takes 3 s of a processor without a template, and more on a busy machine. */
+const START_TIMEOUT = 30_000
 /** How long to wait before the database is tried again, in milliseconds. */
 const AGAIN = 1_000
 /** How long a notification may take that proves that they arrive, and how long until it is tried again if it does not; in milliseconds. */
@@ -100,7 +102,7 @@ export class StoreConnection {
 
   /**
    * Resolves to the result of `work`, which is done again if the connection is lost meanwhile: it must not mind. Rejects with `FST_BG_STORE_UNAVAILABLE` in less than 5 s if
-   * the database is unreachable or does not answer.
+   * the database is unreachable or does not answer; later only while one in this process starts.
    */
   async call<T> (work: (db: Database) => Promise<T>): Promise<T> {
     return await new Promise<T>((resolve, reject) => {
@@ -112,10 +114,15 @@ export class StoreConnection {
         this.#waiting.delete(begin)
         settle()
       }
-      const timer = this.#clock.after(CALL_TIMEOUT, () => {
+      const expire = (left: number): void => {
+        if (this.#starts && left > 0) {
+          timer = this.#clock.after(CALL_TIMEOUT, () => { expire(left - CALL_TIMEOUT) })
+          return
+        }
         if (this.#connected) this.#answers = false
         end(() => { reject(this.#unavailable(this.#error)) })
-      })
+      }
+      let timer = this.#clock.after(CALL_TIMEOUT, () => { expire(START_TIMEOUT - CALL_TIMEOUT) })
       const begin = (): void => {
         this.#waiting.delete(begin)
         if (this.#ended) {
@@ -168,6 +175,9 @@ export class StoreConnection {
     await this.#engine.stop()
     await this.#database.close()
   }
+
+  /** Whether the database is in this process, and on its way up for the first time. */
+  get #starts (): boolean { return this.#database.startsHere === true && !this.#connected && !this.#lost }
 
   get #why (): string {
     if (this.#error !== undefined) return messageOf(this.#error)

@@ -1,0 +1,68 @@
+// How long a call waits for the database: of a server, and of one that this process starts.
+import type { FastifyBaseLogger } from 'fastify'
+import { install } from '@sinonjs/fake-timers'
+import t, { type Test } from 'tap'
+import { StoreConnection } from '../../../lib/store/pg-boss/engine/connection.ts'
+import type { Database } from '../../../lib/store/pg-boss/database.ts'
+import { Clock } from '../../../lib/time/index.ts'
+
+const silent = new Proxy({}, { get: () => () => {} }) as FastifyBaseLogger
+
+/** A connection whose engine starts when it is told to. */
+function build (t: Test, startsHere: boolean): { call: Promise<unknown>, tick: (ms: number) => Promise<void>, started: () => void, failed: (error: Error) => void } {
+  const fake = install({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] })
+  t.teardown(() => { fake.uninstall() })
+  let [started, failed]: [() => void, (error: Error) => void] = [() => {}, () => {}]
+  const promise = new Promise<void>((resolve, reject) => { [started, failed] = [resolve, reject] })
+  const database: Database = {
+    startsHere,
+    prepares: false,
+    executeSql: async () => ({ rows: [{ n: 1, now: Date.now() }] }),
+    listen: async () => async () => {},
+    transaction: async work => await work(database),
+    close: async () => {}
+  }
+  const engine = { start: async () => { await promise }, stop: async () => {} }
+  const connection = new StoreConnection(database, engine as never, 'schema', 'SELECT now', new Clock(), silent)
+  t.teardown(async () => { await connection.stop() })
+  const call = connection.call(async db => (await db.executeSql('SELECT 1')).rows.length).catch((error: { code: string }) => error.code)
+  return { call, tick: async ms => { await fake.tickAsync(ms) }, started, failed }
+}
+
+async function isPending (promise: Promise<unknown>): Promise<boolean> {
+  return await Promise.race([promise.then(() => false), Promise.resolve().then(() => {}).then(() => true)])
+}
+
+t.test('a call gives up a server within 5 s', async t => {
+  const { call, tick } = build(t, false)
+  await tick(4_400)
+  t.ok(await isPending(call))
+  await tick(200)
+  t.equal(await call, 'FST_BG_STORE_UNAVAILABLE')
+})
+
+t.test('a call waits for a database that this process starts', async t => {
+  const { call, tick, started } = build(t, true)
+  await tick(20_000)
+  t.ok(await isPending(call))
+  started()
+  // The proof that notifications arrive, of which this database knows nothing.
+  await tick(2_000)
+  t.equal(await call, 1)
+})
+
+t.test('but not for ever', async t => {
+  const { call, tick } = build(t, true)
+  await tick(29_000)
+  t.ok(await isPending(call))
+  await tick(6_000)
+  t.equal(await call, 'FST_BG_STORE_UNAVAILABLE')
+})
+
+t.test('and not when the start has failed', async t => {
+  const { call, tick, failed } = build(t, true)
+  await tick(6_000)
+  failed(new Error('no space left'))
+  await tick(4_500)
+  t.equal(await call, 'FST_BG_STORE_UNAVAILABLE')
+})
