@@ -1,6 +1,6 @@
 // bullmq(): what it is given, and what it refuses; and applications that share one Redis.
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import Module, { createRequire } from 'node:module'
 import { createServer, type AddressInfo } from 'node:net'
 import { cp, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises'
@@ -15,6 +15,7 @@ import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import type { Run } from '../../../lib/index.ts'
 import { bullmq, type BullmqOptions } from '../../../lib/store/bullmq/index.ts'
+import { forRedis } from '../../../lib/store/bullmq/redis/options.ts'
 import { built, Child, noSignals } from '../../support/child.ts'
 import type { Work } from '../../fixtures/durable.ts'
 import { aborted, build, deferred, logged, rejection } from '../../support/helper.ts'
@@ -386,3 +387,33 @@ t.test('over Redis', skip === undefined ? {} : { skip }, async t => {
     t.equal(await seen.promise, 1)
   })
 })
+
+t.test('a Redis that loads its data is asked again soon, and not after the time that it says', async t => {
+  const asked = new EventEmitter()
+  const server = createServer(socket => {
+    socket.on('error', () => {})
+    socket.on('data', data => {
+      for (const command of data.toString().split(/^\*\d+\r\n/m).slice(1)) {
+        const isQuestion = /^\$4\r\ninfo\r\n/i.test(command)
+        socket.write(isQuestion ? bulk('loading:1\r\nloading_eta_seconds:60\r\n') : '+OK\r\n')
+        if (isQuestion) asked.emit('info')
+      }
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const client = new IORedis({ ...forRedis({}), host: '127.0.0.1', port: (server.address() as AddressInfo).port })
+  client.on('error', () => {})
+  t.teardown(() => {
+    client.disconnect()
+    server.close()
+  })
+  await once(asked, 'info')
+  // What it waits by is a timer that outlives the client. After 4 s in silence it would connect anew, and ask, too.
+  const signal = AbortSignal.timeout(3_000)
+  await t.resolves(once(asked, 'info', { signal }), 'it waits for half a second')
+})
+
+function bulk (text: string): string {
+  return `$${text.length}\r\n${text}\r\n`
+}
