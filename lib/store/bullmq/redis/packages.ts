@@ -1,14 +1,9 @@
 import type * as Bullmq from 'bullmq'
 import type { Redis } from 'ioredis'
-import nodeModule from 'node:module'
 import { invalid } from '../../../check.ts'
-import { toError } from '../../../errors.ts'
+import { loadByNode, nodeRequire } from '../../engines/index.ts'
 
-// The optional packages. `bullmq()` loads them, and nothing else does.
-//
-// A bundler puts into its bundle what a call of `require` with a literal name needs, and it takes a package that is not there for an error of run
-// time if the call is inside of a `try`. An `import` would be asynchronous, and fails the whole file where the package is missing. Without a
-// bundler there is no `require` in an ES module: then, and where a bundler was told to leave the package out, Node's own loads it.
+// The optional packages. `bullmq()` loads them, and nothing else does. Each `require` is for bundlers: see engines/packages.ts.
 
 export type Engine = typeof Bullmq
 interface IORedis { Redis: typeof Redis }
@@ -38,7 +33,7 @@ export function loadIORedis (): typeof Redis {
   try {
     return (require('ioredis') as IORedis).Redis
   } catch (error) {
-    return loadByNode<IORedis>('ioredis', error, 'npm install ioredis; or pass a client of the package redis as "connection".').Redis
+    return loadByNode<IORedis>('bullmq()', 'ioredis', error, 'npm install ioredis; or pass a client of the package redis as "connection".').Redis
   }
 }
 
@@ -46,28 +41,8 @@ function loadBullmq (): Engine {
   try {
     return require('bullmq') as Engine
   } catch (error) {
-    return loadByNode<Engine>('bullmq', error, 'npm install bullmq ioredis')
+    return loadByNode<Engine>('bullmq()', 'bullmq', error, 'npm install bullmq ioredis')
   }
-}
-
-/** `error` says why the bundle has none, `advice` what to run. */
-function loadByNode<T> (name: string, error: unknown, advice: string): T {
-  try {
-    return nodeRequire(error)(name) as T
-  } catch (cause) {
-    const { code, message } = toError(cause) as Error & { code?: string }
-    // The packages that it needs itself may be missing, too.
-    const why = code === 'MODULE_NOT_FOUND' && !message.includes(`'${name}'`) ? `cannot be loaded (${message.split('\n')[0]})` : 'is not installed'
-    throw invalid(`bullmq() needs the package ${name}, which ${why}. Run: ${advice}`, { cause })
-  }
-}
-
-/** Node's `require` from this file. Throws `error` in a bundle in CommonJS, which has no address, and whose own `require` has just failed. */
-function nodeRequire (error: unknown): NodeJS.Require {
-  const { url } = import.meta as { url?: string }
-  if (url === undefined) throw error
-  // Not by its name, which the banner of many a bundle declares.
-  return nodeModule.createRequire(url)
 }
 
 function checkEngine (engine: Engine, version: string): void {

@@ -2,12 +2,10 @@ import nodeModule from 'node:module'
 import type * as Pg from 'pg'
 import type * as PgBossPackage from 'pg-boss'
 import { invalid } from '../../../check.ts'
-import { toError } from '../../../errors.ts'
+import { loadByNode, nodeRequire } from '../../engines/index.ts'
 
-// The optional packages. `pgBoss()` loads them, and nothing else does.
-//
-// As in bullmq(): a bundler takes a call of `require` with a literal name into its bundle, and forgives a missing package only inside of a `try`. Without a bundler there
-// is no `require` in an ES module, and Node's own loads the package. pg-boss is an ES module: `require` takes one from the version of Node on that pg-boss needs anyway.
+// The optional packages. `pgBoss()` loads them, and nothing else does. Each `require` is for bundlers: see engines/packages.ts. pg-boss is an ES module: `require` takes one from the
+// version of Node on that pg-boss needs anyway.
 
 export type Engine = typeof PgBossPackage
 interface Manifest { version: string, engines?: { node?: string } }
@@ -29,7 +27,7 @@ export function loadEngine (): Engine {
   try {
     return require('pg-boss') as Engine
   } catch (error) {
-    return loadByNode<Engine>('pg-boss', error, 'npm install pg-boss')
+    return loadByNode<Engine>('pgBoss()', 'pg-boss', error, 'npm install pg-boss')
   }
 }
 
@@ -43,7 +41,7 @@ export function loadPg (): typeof Pg {
       // It need not stand where this file could see it: it is a dependency of pg-boss.
       return nodeModule.createRequire(require.resolve('pg-boss'))('pg') as typeof Pg
     } catch {
-      return loadByNode<typeof Pg>('pg', error, 'npm install pg')
+      return loadByNode<typeof Pg>('pgBoss()', 'pg', error, 'npm install pg')
     }
   }
 }
@@ -69,22 +67,4 @@ function manifestOf (): Manifest | undefined {
       return undefined
     }
   }
-}
-
-/** `error` says why the bundle has none, `advice` what to run. */
-function loadByNode<T> (name: string, error: unknown, advice: string): T {
-  try {
-    return nodeRequire(error)(name) as T
-  } catch (cause) {
-    const { code, message } = toError(cause) as Error & { code?: string }
-    const why = code === 'MODULE_NOT_FOUND' && !message.includes(`'${name}'`) ? `cannot be loaded (${message.split('\n')[0]})` : 'is not installed'
-    throw invalid(`pgBoss() needs the package ${name}, which ${why}. Run: ${advice}`, { cause })
-  }
-}
-
-/** Node's `require` from this file. Throws `error` in a bundle in CommonJS, which has no address, and whose own `require` has just failed. */
-function nodeRequire (error: unknown): NodeJS.Require {
-  const { url } = import.meta as { url?: string }
-  if (url === undefined) throw error
-  return nodeModule.createRequire(url)
 }
