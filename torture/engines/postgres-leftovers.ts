@@ -35,6 +35,8 @@ export async function leftovers (postgres: Postgres, schema: string, listed: Lis
   }
   const tables = await postgres.query("SELECT c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> 'job'", [schema])
   for (const { name } of tables) {
+    // What passes with time is many rows where much happens.
+    if (String(name) in passing) continue
     const [row] = await postgres.query(`SELECT count(*)::int AS count FROM ${schema}."${String(name)}"`)
     if (Number(row?.['count']) > ROWS) found.push(`PostgreSQL has ${String(row?.['count'])} rows in ${String(name)}`)
   }
