@@ -27,7 +27,7 @@ async function build (tasks, options, withDashboard) {
  * sockets the rate hangs on how the answers happen to be batched.
  */
 async function rates (tasks) {
-  // Busy: each runs once a second, for 50 ms. They are the same for both, as they run all the time.
+  // Busy: each runs once a second, for 50 ms. They run all the time, beside both applications: what is seen is what a request and a viewer cost more.
   const builds = {
     watched: async () => await build(tasks, { every: 1_000, jitter: 900 }, true),
     plain: async () => await build(0, {}, false)

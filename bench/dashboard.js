@@ -24,7 +24,7 @@ if (rows.some(([, ratio, least]) => ratio < least) || ms > 50 || held > 20) proc
 
 section('dashboard', `## The dashboard
 
-Requests a second of a route that does nothing, as a part of those of the same application without the dashboard, which is in the same process, and without a viewer;
+Requests a second of a route that does nothing, as a part of those of an application without the dashboard, which is in the same process, while nobody views: what the tasks themselves cost is not seen;
 both by \`inject()\`, medians of 16 rounds of 0.4 s in turn, and the mean of ${PROCESSES} processes.
 
 ${table(['the dashboard is', 'ratio', 'wanted'], rows.map(([title, ratio, least]) => [title, ratio.toFixed(3), `≥ ${least}`]))}

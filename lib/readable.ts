@@ -48,7 +48,9 @@ const folders = ourFolders(import.meta.url)
 const ours = /^(?:dist\/)?lib\/|^dist\/[\w-]+\.js\b/
 
 function ourFolders (url: string | undefined): string[] {
-  const [, root] = /^(file:.*\/)(?:(?:dist\/)?lib\/readable|dist\/fastify-background-tasks)\.[jt]s$/.exec(url ?? '') ?? []
+  // A bundler of the user's may name a file as our bundle is named, in a folder dist/: only an installed package is known by it.
+  const [, tree, installed] = /^(file:.*\/)(?:dist\/)?lib\/readable\.[jt]s$|^(file:.*\/node_modules\/fastify-background-tasks\/)dist\/fastify-background-tasks\.js$/.exec(url ?? '') ?? []
+  const root = tree ?? installed
   return root === undefined ? [] : [root, fileURLToPath(root)]
 }
 

@@ -63,7 +63,7 @@ function mainChunk (id, { getModuleInfo }) {
   loadedByMain ??= reach(inLib(entries.index))
   if (loadedByMain.has(id)) return main
   // What both stores with an engine share.
-  return id.includes('/store/engines/') ? 'engines' : undefined
+  return id.replaceAll('\\', '/').includes('/store/engines/') ? 'engines' : undefined
 
   function reach (entry) {
     const found = new Set()

@@ -1,6 +1,6 @@
 // `npm start`: builds the library and the example, and runs the example. It strips the types without checking them, which takes a second;
 // `npm run build` checks everything.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -23,6 +23,7 @@ for (const folder of ['lib', 'example']) {
 }
 
 // Where the bundle of `npm run build` would be, which takes two seconds: a line that leads to the file of the entry.
+rmSync(join(root, 'dist/fastify-background-tasks.js'), { force: true })
 const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 for (const { types, default: file } of Object.values(exports)) {
   if (types === undefined) continue

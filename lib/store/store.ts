@@ -21,7 +21,7 @@ export const RELEASE: number = 7 / 8
 export interface Store {
   /**
    * Opens a queue. Must neither wait nor throw while the engine is unreachable: the store connects by itself, and until then its methods
-   * reject with `FST_BG_STORE_UNAVAILABLE` within 5 s. Throws `FST_BG_INVALID_OPTION` for an option that the engine cannot do.
+   * reject with `FST_BG_STORE_UNAVAILABLE` within 5 s; only an engine that this process starts may take longer for its first start. Throws `FST_BG_INVALID_OPTION` for an option that the engine cannot do.
    */
   open (options: OpenOptions, worker: StoreWorker): StoreQueue
   /** Closes its connections, after all its queues. The plugin calls it once, in its own onClose. */

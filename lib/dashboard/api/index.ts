@@ -30,7 +30,7 @@ interface Named { name: string }
 interface OfRun extends Named { id: string }
 interface Action extends Named { action: string }
 
-/** How long an action waits for its effect, in milliseconds: a store answers or fails within 5 s, and a handler may take its time to end. */
+/** How long an action waits for its effect, in milliseconds: a store that has started answers or fails within 5 s, and a handler may take its time to end. */
 const PATIENCE = 6_000
 /** The most bytes of a body. */
 const BODY = 4_096

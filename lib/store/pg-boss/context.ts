@@ -22,6 +22,6 @@ export interface QueueContext {
   readonly name: string
   /** The queue, as its store sees it. */
   readonly worker: StoreWorker
-  /** Does something on the database once the queue exists there. Rejects with `FST_BG_STORE_UNAVAILABLE` in less than 5 s if that is unreachable or does not answer. */
+  /** Does something on the database once the queue exists there. Rejects with `FST_BG_STORE_UNAVAILABLE` as `StoreConnection.call` does. */
   call<T>(work: (db: Database) => Promise<T>): Promise<T>
 }

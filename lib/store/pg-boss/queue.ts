@@ -206,7 +206,10 @@ export class PgBossQueue implements StoreQueue {
   }
 
   /** Drops nothing: the runs wait for the next process. */
-  shutDown (): number { return 0 }
+  shutDown (): number {
+    this.#context.connection.closing()
+    return 0
+  }
 
   release (): void {
     this.#fetcher.release()

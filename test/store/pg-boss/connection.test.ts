@@ -9,7 +9,7 @@ import { Clock } from '../../../lib/time/index.ts'
 const silent = new Proxy({}, { get: () => () => {} }) as FastifyBaseLogger
 
 /** A connection whose engine starts when it is told to. */
-function build (t: Test, startsHere: boolean): { call: Promise<unknown>, tick: (ms: number) => Promise<void>, started: () => void, failed: (error: Error) => void } {
+function build (t: Test, startsHere: boolean, answersIn = 0): { connection: StoreConnection, call: Promise<unknown>, tick: (ms: number) => Promise<void>, started: () => void, failed: (error: Error) => void } {
   const fake = install({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] })
   t.teardown(() => { fake.uninstall() })
   let [started, failed]: [() => void, (error: Error) => void] = [() => {}, () => {}]
@@ -25,8 +25,11 @@ function build (t: Test, startsHere: boolean): { call: Promise<unknown>, tick: (
   const engine = { start: async () => { await promise }, stop: async () => {} }
   const connection = new StoreConnection(database, engine as never, 'schema', 'SELECT now', new Clock(), silent)
   t.teardown(async () => { await connection.stop() })
-  const call = connection.call(async db => (await db.executeSql('SELECT 1')).rows.length).catch((error: { code: string }) => error.code)
-  return { call, tick: async ms => { await fake.tickAsync(ms) }, started, failed }
+  const call = connection.call(async db => {
+    if (answersIn > 0) await new Promise(resolve => { setTimeout(resolve, answersIn) })
+    return (await db.executeSql('SELECT 1')).rows.length
+  }).catch((error: { code: string }) => error.code)
+  return { connection, call, tick: async ms => { await fake.tickAsync(ms) }, started, failed }
 }
 
 async function isPending (promise: Promise<unknown>): Promise<boolean> {
@@ -53,9 +56,9 @@ t.test('a call waits for a database that this process starts', async t => {
 
 t.test('but not for ever', async t => {
   const { call, tick } = build(t, true)
-  await tick(29_000)
+  await tick(29_900)
   t.ok(await isPending(call))
-  await tick(6_000)
+  await tick(200)
   t.equal(await call, 'FST_BG_STORE_UNAVAILABLE')
 })
 
@@ -64,5 +67,24 @@ t.test('and not when the start has failed', async t => {
   await tick(6_000)
   failed(new Error('no space left'))
   await tick(4_500)
+  t.equal(await call, 'FST_BG_STORE_UNAVAILABLE')
+})
+
+t.test('a call that begins late in its wait has the time of any call', async t => {
+  const { call, tick, started } = build(t, true, 3_000)
+  // The proof takes 2 s, so the work begins at 8.9 s, and the second look is at 9 s.
+  await tick(6_900)
+  started()
+  await tick(4_900)
+  t.ok(await isPending(call))
+  await tick(200)
+  t.equal(await call, 1)
+})
+
+t.test('a queue that closes meanwhile lets nobody wait for the start', async t => {
+  const { connection, call, tick } = build(t, true)
+  await tick(1_000)
+  connection.closing()
+  await tick(3_600)
   t.equal(await call, 'FST_BG_STORE_UNAVAILABLE')
 })

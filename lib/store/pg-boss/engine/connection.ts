@@ -9,7 +9,7 @@ import { isOfConnection } from '../server/index.ts'
 import type { BossEngine } from './boss-engine.ts'
 import { channelOf, engineChannelOf, type Message, read } from './messages.ts'
 
-/** Limit of a call, in milliseconds: below the 5 s that the store promises. */
+/** Limit of a call, in milliseconds: below the 5 s that the store promises of a database that is there, or away. */
 const CALL_TIMEOUT = 4_500
 /** The same while a database in this process starts for the first time: making a new one takes 3 s of a processor without a template, and more on a busy machine. */
 const START_TIMEOUT = 30_000
@@ -46,6 +46,8 @@ export class StoreConnection {
   #connecting = false
   #lost = false
   #ended = false
+  /** Whether calls still wait for the first start of a database in this process. */
+  #waitsForStart: boolean
   /** Whether the last call was answered. */
   #answers = true
   #error: Error | undefined
@@ -57,6 +59,7 @@ export class StoreConnection {
 
   constructor (database: Database, engine: BossEngine, schema: string, timeQuery: string, clock: Clock, log: FastifyBaseLogger) {
     this.#database = database
+    this.#waitsForStart = database.startsHere === true
     this.#engine = engine
     this.#schema = schema
     this.#timeQuery = timeQuery
@@ -116,18 +119,26 @@ export class StoreConnection {
       }
       const expire = (left: number): void => {
         if (this.#starts && left > 0) {
-          timer = this.#clock.after(CALL_TIMEOUT, () => { expire(left - CALL_TIMEOUT) })
+          const wait = Math.min(CALL_TIMEOUT, left)
+          timer = this.#clock.after(wait, () => { expire(left - wait) })
           return
         }
         if (this.#connected) this.#answers = false
         end(() => { reject(this.#unavailable(this.#error)) })
       }
       let timer = this.#clock.after(CALL_TIMEOUT, () => { expire(START_TIMEOUT - CALL_TIMEOUT) })
+      let waitsForStart = this.#starts
       const begin = (): void => {
         this.#waiting.delete(begin)
         if (this.#ended) {
           end(() => { reject(this.#unavailable(undefined)) })
           return
+        }
+        if (waitsForStart) {
+          // The work has its time from now on: a call that is refused while its work is done would be made twice.
+          waitsForStart = false
+          timer.cancel()
+          timer = this.#clock.after(CALL_TIMEOUT, () => { expire(0) })
         }
         work(this.#database).then(result => {
           this.#answers = true
@@ -162,6 +173,11 @@ export class StoreConnection {
     })
   }
 
+  /** A queue closes: who calls waits no longer than for a server, as it may hold up the close. */
+  closing (): void {
+    this.#waitsForStart = false
+  }
+
   /** Ends the engine and all connections. */
   async stop (): Promise<void> {
     this.#ended = true
@@ -177,7 +193,7 @@ export class StoreConnection {
   }
 
   /** Whether the database is in this process, and on its way up for the first time. */
-  get #starts (): boolean { return this.#database.startsHere === true && !this.#connected && !this.#lost }
+  get #starts (): boolean { return this.#waitsForStart && !this.#connected && !this.#lost }
 
   get #why (): string {
     if (this.#error !== undefined) return messageOf(this.#error)
