@@ -1,7 +1,7 @@
 import { backgroundTasks } from './app/plugin.ts'
 
-export { errorCodes, GiveUp } from './errors.ts'
-export type { Condition, HealthStatus } from './health.ts'
+export { errorCodes, GiveUp } from './common/errors.ts'
+export type { Condition, HealthStatus } from './common/health.ts'
 export { ticks, type Duration, type Misfire, type TicksOptions } from './time/index.ts'
 // Whole, so that users can augment `Run` by the name of the package: TypeScript merges that only through `export *`.
 export type * from './run/run.ts'

@@ -1,8 +1,8 @@
-// That docs/errors.md lists every log line of lib/log.ts, with its level, and no other.
+// That docs/errors.md lists every log line of lib/common/log.ts, with its level, and no other.
 import { readFile } from 'node:fs/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import t from 'tap'
-import { report } from '../lib/log.ts'
+import { report } from '../lib/common/log.ts'
 
 type Report = typeof report
 type Words = { [Name in keyof Report]: Report[Name] extends (log: FastifyBaseLogger, ...rest: infer Rest) => void ? Rest[] : never }

@@ -3,8 +3,8 @@ import { runInNewContext } from 'node:vm'
 import { pino } from 'pino'
 import t from 'tap'
 import type { Attempt } from '../lib/run/attempt.ts'
-import { report } from '../lib/log.ts'
-import { toError } from '../lib/errors.ts'
+import { report } from '../lib/common/log.ts'
+import { toError } from '../lib/common/errors.ts'
 import { capture, type Line } from './support/helper.ts'
 
 t.test('what was thrown is logged as an error, whatever it is', async t => {

@@ -3,7 +3,7 @@ import { inspect } from 'node:util'
 import Fastify from 'fastify'
 import t from 'tap'
 import backgroundTasks, { type Run } from '../lib/index.ts'
-import { withoutOurFrames } from '../lib/readable.ts'
+import { withoutOurFrames } from '../lib/common/readable.ts'
 import { build, refusal, rejection } from './support/helper.ts'
 
 const INSIDES = /initialConfig|Symbol\(|_events|listeners:/
@@ -141,6 +141,6 @@ t.test('a stack without frames, or one that cannot be changed, is left as it is'
     Object.assign(new Error('a'), { stack: undefined }), Object.assign(new Error('b'), { stack: 'no frames' }),
     Object.freeze(new Error('c')), Object.defineProperty(new Error('d'), 'stack', { get () { throw new Error('no') } })
   ] as Error[]) t.equal(withoutOurFrames(error), error)
-  const own = Object.assign(new Error('e'), { stack: `Error: e\n    at ours (${new URL('../lib/check.ts', import.meta.url).href}:1:1)` })
+  const own = Object.assign(new Error('e'), { stack: `Error: e\n    at ours (${new URL('../lib/common/check.ts', import.meta.url).href}:1:1)` })
   t.equal(withoutOurFrames(own).stack, 'Error: e')
 })

@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify'
-import { checkHandler, invalid, show } from '../check.ts'
-import { errorCodes, type Reason } from '../errors.ts'
-import { report } from '../log.ts'
+import { checkHandler, invalid, show } from '../common/check.ts'
+import { errorCodes, type Reason } from '../common/errors.ts'
+import { report } from '../common/log.ts'
 import { type ActiveRun, activeTrace, type Attempt, Handle, type RunHandle, type RunHost, Runs, type TaskContext, type TaskHandler } from '../run/index.ts'
 import { Responses } from './response.ts'
 

@@ -1,5 +1,5 @@
-import { errorCodes, toError } from '../errors.ts'
-import { report } from '../log.ts'
+import { errorCodes, toError } from '../common/errors.ts'
+import { report } from '../common/log.ts'
 import type { Attempt, RunResult } from '../run/index.ts'
 import type { GivenUp } from '../task/index.ts'
 

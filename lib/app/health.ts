@@ -1,4 +1,4 @@
-import { type Condition, type HealthStatus, worst } from '../health.ts'
+import { type Condition, type HealthStatus, worst } from '../common/health.ts'
 import type { Task, TaskKind, TaskState } from '../task/index.ts'
 
 /** Health of one task. */

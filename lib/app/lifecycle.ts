@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { errorCodes } from '../errors.ts'
-import { report } from '../log.ts'
+import { errorCodes } from '../common/errors.ts'
+import { report } from '../common/log.ts'
 import { Activity, type ActivityReport, type Attempt, type HandlerHost, type OnRun, type Resource, type RunObserver, type RunResult } from '../run/index.ts'
 import { MemoryStore, type Store } from '../store/index.ts'
 import type { GivenUp, Task, TaskHost } from '../task/index.ts'

@@ -1,5 +1,5 @@
-import { boolean, check, type Check, func, plainOptions, wrong } from '../check.ts'
-import { kinds } from '../option-names.ts'
+import { boolean, check, type Check, func, plainOptions, wrong } from '../common/check.ts'
+import { kinds } from '../common/option-names.ts'
 import type { OnRun } from '../run/index.ts'
 import type { Store } from '../store/index.ts'
 import { type Duration, positiveDuration } from '../time/index.ts'

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { errorCodes, type Reason, toError } from '../errors.ts'
-import { report } from '../log.ts'
+import { errorCodes, type Reason, toError } from '../common/errors.ts'
+import { report } from '../common/log.ts'
 import type { Resource } from '../run/index.ts'
 import type { Task } from '../task/index.ts'
 import { type Clock, Deadline, formatDuration } from '../time/index.ts'

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { isObject } from '../check.ts'
-import { report } from '../log.ts'
+import { isObject } from '../common/check.ts'
+import { report } from '../common/log.ts'
 import type { Clock } from '../time/index.ts'
 import type { Authorize, DashboardAccess } from './options.ts'
 

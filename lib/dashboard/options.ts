@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { check, type Check, func, invalid, plainOptions, wrong } from '../check.ts'
-import { kinds } from '../option-names.ts'
+import { check, type Check, func, invalid, plainOptions, wrong } from '../common/check.ts'
+import { kinds } from '../common/option-names.ts'
 
 /** What a visitor may do: only look, or also act. */
 export type DashboardAccess = 'read' | 'full'

@@ -1,7 +1,7 @@
 // Metrics for Prometheus. An export path of its own, so that an application without metrics loads none of it.
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import { invalid } from '../check.ts'
+import { invalid } from '../common/check.ts'
 import { type HandlerHost, hostKey } from '../run/index.ts'
 import { metricsOf } from './metrics.ts'
 import { type MetricsOptions, registryOf } from './options.ts'

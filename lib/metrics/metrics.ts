@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
-import { invalid } from '../check.ts'
-import type { HealthStatus } from '../health.ts'
+import { invalid } from '../common/check.ts'
+import type { HealthStatus } from '../common/health.ts'
 import type { Queue } from '../queue/index.ts'
 import type { ObservedTask, RunObserver, RunOutcome } from '../run/index.ts'
 import type { Task } from '../task/index.ts'

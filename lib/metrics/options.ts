@@ -1,6 +1,6 @@
 import type { Registry } from 'prom-client'
-import { check, type Check, invalid, plainOptions, wrong } from '../check.ts'
-import { kinds } from '../option-names.ts'
+import { check, type Check, invalid, plainOptions, wrong } from '../common/check.ts'
+import { kinds } from '../common/option-names.ts'
 
 /** Options of the metrics. */
 export interface MetricsOptions {

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { isGiveUp } from '../errors.ts'
+import { isGiveUp } from '../common/errors.ts'
 import type { Attempt, ExecutionSpec, Progress, QueueHandler, RunResult, TraceCarrier } from '../run/index.ts'
 import { type ClaimedRun, type Settlement, storedError } from '../store/index.ts'
 

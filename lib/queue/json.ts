@@ -1,6 +1,6 @@
 import { isMap, isNativeError, isPromise, isRegExp, isSet, isWeakMap, isWeakSet } from 'node:util/types'
-import { show } from '../check.ts'
-import { messageOf } from '../errors.ts'
+import { show } from '../common/check.ts'
+import { messageOf } from '../common/errors.ts'
 
 /** Writes a value as JSON. Throws an Error that says why, as the rest of a sentence, where JSON cannot carry it, or would lose a part of it. */
 export function jsonOf (value: unknown, name: string): string {

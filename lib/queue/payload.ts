@@ -1,7 +1,7 @@
 import buildAjv from '@fastify/ajv-compiler'
 import type { FastifyInstance, FastifySchemaCompiler } from 'fastify'
-import { invalid, show } from '../check.ts'
-import { errorCodes, messageOf, toError } from '../errors.ts'
+import { invalid, show } from '../common/check.ts'
+import { errorCodes, messageOf, toError } from '../common/errors.ts'
 import { copyOf, type Stored } from '../store/index.ts'
 import { firstLine, jsonOf } from './json.ts'
 

@@ -1,4 +1,4 @@
-import { type Check, whole } from '../check.ts'
+import { type Check, whole } from '../common/check.ts'
 import { retry, type RetryOptions } from '../run/index.ts'
 
 // Checks of options that belong to one run: `enqueue` and `schedule` take them.

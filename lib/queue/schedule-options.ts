@@ -1,5 +1,5 @@
-import { check, type Check, invalid, oneOf, text, whole } from '../check.ts'
-import { kinds } from '../option-names.ts'
+import { check, type Check, invalid, oneOf, text, whole } from '../common/check.ts'
+import { kinds } from '../common/option-names.ts'
 import type { RetryPolicy } from '../run/index.ts'
 import type { ScheduleDefinition } from '../store/index.ts'
 import { cronOf, duration, type Duration, type Misfire, period } from '../time/index.ts'

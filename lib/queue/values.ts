@@ -1,4 +1,4 @@
-import { show } from '../check.ts'
+import { show } from '../common/check.ts'
 import type { LoggedRun } from './claimed-attempt.ts'
 import { jsonOf } from './json.ts'
 

@@ -1,5 +1,5 @@
-import { show } from '../check.ts'
-import { errorCodes } from '../errors.ts'
+import { show } from '../common/check.ts'
+import { errorCodes } from '../common/errors.ts'
 import { type RunEnd, storedError, type StoreQueue } from '../store/index.ts'
 import { type Clock, formatDuration } from '../time/index.ts'
 

@@ -1,4 +1,4 @@
-import { errorCodes, isGiveUp, type Reason } from '../errors.ts'
+import { errorCodes, isGiveUp, type Reason } from '../common/errors.ts'
 import { backoff, BLOCKED, defer, formatDuration, now, type Timer } from '../time/index.ts'
 import { Attempt } from './attempt.ts'
 import { Result } from './past/history.ts'

@@ -1,4 +1,4 @@
-import { type Check, isObject, wrong } from '../check.ts'
+import { type Check, isObject, wrong } from '../common/check.ts'
 import { type Backoff, type BackoffOptions, checkBackoff, limit } from '../time/index.ts'
 
 /** Further attempts of a run that failed. */

@@ -1,4 +1,4 @@
-import { errorCodes, type Reason } from '../errors.ts'
+import { errorCodes, type Reason } from '../common/errors.ts'
 import type { Timer } from '../time/index.ts'
 import type { Attempt } from './attempt.ts'
 import { type EndListener, Execution, type ExecutionSpec } from './execution.ts'

@@ -1,4 +1,4 @@
-import { invalid, show } from '../check.ts'
+import { invalid, show } from '../common/check.ts'
 
 /** A position in a list (a state, or the schedules), as a text that means something only to its store. */
 export function cursorOf (state: string, position: unknown): string {

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Condition } from '../health.ts'
+import type { Condition } from '../common/health.ts'
 import type { Progress, RetryOptions, TraceCarrier } from '../run/index.ts'
 import type { Clock } from '../time/index.ts'
 import type { Stored } from './codec.ts'

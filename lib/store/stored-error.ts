@@ -1,1 +1,1 @@
-export { storedError, type StoredError } from '../readable.ts'
+export { storedError, type StoredError } from '../common/readable.ts'

@@ -1,4 +1,4 @@
-import type { Condition } from '../health.ts'
+import type { Condition } from '../common/health.ts'
 import type { ActiveRun, RunHandle, RunOutcome, RunRecord } from '../run/index.ts'
 import type { StoredError } from '../store/index.ts'
 import type { TaskState } from './states.ts'

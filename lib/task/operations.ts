@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { report } from '../log.ts'
+import { report } from '../common/log.ts'
 import type { Attempt } from '../run/index.ts'
 import { Deadline, formatDuration } from '../time/index.ts'
 import type { TaskHost } from './host.ts'

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { boolean, type Check, func, invalid, show, text, wrong } from '../check.ts'
-import type { handlerKeys, sharedKeys } from '../option-names.ts'
+import { boolean, type Check, func, invalid, show, text, wrong } from '../common/check.ts'
+import type { handlerKeys, sharedKeys } from '../common/option-names.ts'
 import type { OnGiveUp } from '../run/index.ts'
 import { duration, type Duration, positiveDuration } from '../time/index.ts'
 

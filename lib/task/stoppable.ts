@@ -1,5 +1,5 @@
-import type { Reason } from '../errors.ts'
-import { report } from '../log.ts'
+import type { Reason } from '../common/errors.ts'
+import { report } from '../common/log.ts'
 import { TaskBase } from './base.ts'
 import { StopState, stopStates } from './rare-fields.ts'
 

@@ -1,4 +1,4 @@
-import { boolean, check, type Check, wrong } from '../check.ts'
+import { boolean, check, type Check, wrong } from '../common/check.ts'
 import { duration, type Duration } from './duration.ts'
 
 /** The wait before a further attempt or a restart: `delay` × `factor`^n, at most `maxDelay`, times 0.5 to 1 at random with `jitter`. */

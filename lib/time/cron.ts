@@ -1,5 +1,5 @@
 import { Cron, type CronOptions } from 'croner'
-import { invalid, show } from '../check.ts'
+import { invalid, show } from '../common/check.ts'
 
 /** A parsed cron expression. Times are milliseconds since the epoch. */
 export interface CronPattern {

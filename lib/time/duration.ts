@@ -1,4 +1,4 @@
-import { type Check, wrong } from '../check.ts'
+import { type Check, wrong } from '../common/check.ts'
 
 const units = { w: 604_800_000, d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 } as const
 

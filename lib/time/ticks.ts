@@ -1,5 +1,5 @@
-import { abortSignal, check, invalid, isAbortSignal } from '../check.ts'
-import { errorCodes } from '../errors.ts'
+import { abortSignal, check, invalid, isAbortSignal } from '../common/check.ts'
+import { errorCodes } from '../common/errors.ts'
 import { type Alarm, Clock } from './clock.ts'
 import { type Duration, durationText, period as periodCheck } from './duration.ts'
 import { Every } from './schedule.ts'

@@ -1,4 +1,4 @@
-import type { Reason } from '../errors.ts'
+import type { Reason } from '../common/errors.ts'
 import { onAbortKey, type Run } from '../run/index.ts'
 import type { Timer } from '../time/index.ts'
 import type { FromThread, ThreadRun } from './messages.ts'

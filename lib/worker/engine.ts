@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type * as Engine from 'piscina'
-import { invalid } from '../check.ts'
+import { invalid } from '../common/check.ts'
 import { thread } from './thread.ts'
 
 // The optional package piscina, and the file that its threads load. Not `createRequire` by its name: that is what the banner of many bundles imports.

@@ -1,5 +1,5 @@
-import { invalid } from '../check.ts'
-import { messageOf } from '../errors.ts'
+import { invalid } from '../common/check.ts'
+import { messageOf } from '../common/errors.ts'
 import type { Call } from './call.ts'
 import type { ThreadResult } from './messages.ts'
 import { decodeThrown } from './thrown.ts'

@@ -1,5 +1,5 @@
 // Work that computes: handlers that run in threads. An export path of its own, so that an application without threads loads none of it.
-import { invalid } from '../check.ts'
+import { invalid } from '../common/check.ts'
 import { type AnyInstance, declaredKey, type DeclaredHandler, type HandlerHost, hostKey, type Run } from '../run/index.ts'
 import { type Definition, definition, type WorkerOptions } from './options.ts'
 import { loadPiscina } from './engine.ts'

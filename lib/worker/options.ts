@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { check, invalid, show, whole } from '../check.ts'
-import { kinds } from '../option-names.ts'
+import { check, invalid, show, whole } from '../common/check.ts'
+import { kinds } from '../common/option-names.ts'
 import { duration, type Duration } from '../time/index.ts'
 
 /** Options of `worker()`. */

@@ -1,6 +1,6 @@
 import type { Piscina } from 'piscina'
-import { invalid } from '../check.ts'
-import { errorCodes, type Reason } from '../errors.ts'
+import { invalid } from '../common/check.ts'
+import { errorCodes, type Reason } from '../common/errors.ts'
 import type { HandlerHost, Resource, Run } from '../run/index.ts'
 import { withoutStores } from '../time/index.ts'
 import { Call } from './call.ts'

@@ -1,4 +1,4 @@
-import { type Reason, GiveUp } from '../errors.ts'
+import { type Reason, GiveUp } from '../common/errors.ts'
 import type { Thrown, ThrownError } from './messages.ts'
 
 const constructors: Record<string, new (message: string) => Error> = { Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError }

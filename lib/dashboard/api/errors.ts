@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { errorCodes, messageOf } from '../../errors.ts'
-import { report } from '../../log.ts'
+import { errorCodes, messageOf } from '../../common/errors.ts'
+import { report } from '../../common/log.ts'
 import { cut } from '../view/content.ts'
 
 /** Statuses that differ from those of the errors themselves: what the browser sent is wrong, and not the server. */

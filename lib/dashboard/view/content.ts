@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { report } from '../../log.ts'
+import { report } from '../../common/log.ts'
 import type { StoredError } from '../../store/index.ts'
 
 /** Data of a user as text, for display. */

@@ -1,5 +1,5 @@
 import { inspect, type InspectOptions } from 'node:util'
-import { errorJson, inspected, type StoredError } from '../../readable.ts'
+import { errorJson, inspected, type StoredError } from '../../common/readable.ts'
 import type { RunHandle, RunOutcome, RunResult } from '../run.ts'
 
 /** A run of the history. */

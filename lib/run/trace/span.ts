@@ -1,4 +1,4 @@
-import { readableCopy, toError } from '../../errors.ts'
+import { readableCopy, toError } from '../../common/errors.ts'
 import type { RunResult } from '../run.ts'
 import { extract, type TraceCarrier } from './carrier.ts'
 import { type Context, type OpenTelemetry, type Span, withSpan } from './open-telemetry.ts'

@@ -1,6 +1,6 @@
 import type { Worker } from 'bullmq'
-import type { Condition } from '../../health.ts'
-import { report } from '../../log.ts'
+import type { Condition } from '../../common/health.ts'
+import { report } from '../../common/log.ts'
 import type { Progress } from '../../run/index.ts'
 import type { Timer } from '../../time/index.ts'
 import type { OpenOptions } from '../store.ts'

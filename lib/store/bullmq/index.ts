@@ -1,5 +1,5 @@
-import { check, type Check, invalid, isObject, show, text, whole, wrong } from '../../check.ts'
-import { kinds } from '../../option-names.ts'
+import { check, type Check, invalid, isObject, show, text, whole, wrong } from '../../common/check.ts'
+import { kinds } from '../../common/option-names.ts'
 import { type Duration, positiveDuration } from '../../time/index.ts'
 import type { OpenOptions, Store, StoreQueue, StoreWorker } from '../store.ts'
 import type { Leases } from './context.ts'

@@ -1,4 +1,4 @@
-import { isObject, show } from '../../check.ts'
+import { isObject, show } from '../../common/check.ts'
 import { readTrace, retry as retryCheck, type RetryOptions, type TraceCarrier } from '../../run/index.ts'
 import type { Damage, Tick } from '../store.ts'
 

@@ -1,6 +1,6 @@
 import nodeModule from 'node:module'
-import { invalid } from '../../check.ts'
-import { toError } from '../../errors.ts'
+import { invalid } from '../../common/check.ts'
+import { toError } from '../../common/errors.ts'
 
 // How an adapter loads its optional packages.
 //

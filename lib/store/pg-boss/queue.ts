@@ -1,5 +1,5 @@
-import { errorCodes } from '../../errors.ts'
-import { type Condition, worst } from '../../health.ts'
+import { errorCodes } from '../../common/errors.ts'
+import { type Condition, worst } from '../../common/health.ts'
 import type { Progress } from '../../run/index.ts'
 import type { Counts, Enqueued, ListedState, QueuedRun, RunPage } from '../queued-run.ts'
 import type { EndListener, NewRun, ScheduleStore, Shared, StoreQueue } from '../store.ts'

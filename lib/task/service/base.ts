@@ -1,4 +1,4 @@
-import { errorCodes } from '../../errors.ts'
+import { errorCodes } from '../../common/errors.ts'
 import { type Attempt, type Execution, type RunHandle, Result, type RunResult } from '../../run/index.ts'
 import type { TaskState } from '../states.ts'
 import { Task } from '../task.ts'

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { errorCodes, toError } from '../../errors.ts'
-import { report } from '../../log.ts'
+import { errorCodes, toError } from '../../common/errors.ts'
+import { report } from '../../common/log.ts'
 import type { Attempt, RunResult } from '../../run/index.ts'
 import { formatDuration } from '../../time/index.ts'
 import type { TaskHost } from '../host.ts'

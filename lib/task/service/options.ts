@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { check, type Check, func, invalid } from '../../check.ts'
-import { type hostedKeys, kinds } from '../../option-names.ts'
+import { check, type Check, func, invalid } from '../../common/check.ts'
+import { type hostedKeys, kinds } from '../../common/option-names.ts'
 import type { AnyInstance, Run, TaskHandler } from '../../run/index.ts'
 import { type Duration, positiveDuration } from '../../time/index.ts'
 import { checkLevel, handlerChecks, type HandlerOptions, sharedChecks, sharedDefaults, type SharedHandlerOptions, type SharedOptions, type TaskOptions } from '../options.ts'

@@ -1,4 +1,4 @@
-import { type Check, isObject, oneOf, wrong } from '../../check.ts'
+import { type Check, isObject, oneOf, wrong } from '../../common/check.ts'
 import { backoff, type Backoff, type BackoffOptions, checkBackoff, type Duration, limit, positiveDuration } from '../../time/index.ts'
 
 /** When a service is started again: never, after a failure, or also after its handler returned. */

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { boolean, check, type Check, func, invalid, oneOf, text, wrong } from '../../check.ts'
-import { kinds, type timedKeys } from '../../option-names.ts'
+import { boolean, check, type Check, func, invalid, oneOf, text, wrong } from '../../common/check.ts'
+import { kinds, type timedKeys } from '../../common/option-names.ts'
 import { retry, type RetryOptions, type RetryPolicy } from '../../run/index.ts'
 import { Aligned, ByCron, cronOf, duration, type Duration, Every, type Misfire, period } from '../../time/index.ts'
 import { checkLevel, handlerChecks, type HandlerOptions, sharedDefaults, type SharedHandlerOptions } from '../options.ts'

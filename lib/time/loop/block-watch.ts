@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { report } from '../../log.ts'
+import { report } from '../../common/log.ts'
 import { type Block, eventLoop, LOOK, type LoopWatcher } from './event-loop.ts'
 
 /** A handler has blocked the event loop if it did so for longer than this, in milliseconds. */

@@ -1,5 +1,5 @@
 import type { Worker } from 'bullmq'
-import { report } from '../../../log.ts'
+import { report } from '../../../common/log.ts'
 import { type Block, eventLoop, type LoopWatcher, type Timer } from '../../../time/index.ts'
 import { type ActiveJob, type ActiveJobs, RECORD } from './active-jobs.ts'
 import type { QueueContext } from '../context.ts'

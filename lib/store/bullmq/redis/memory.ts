@@ -1,4 +1,4 @@
-import type { Condition } from '../../../health.ts'
+import type { Condition } from '../../../common/health.ts'
 import type { Clock, Timer } from '../../../time/index.ts'
 
 /** How often to try whether a full Redis has room again, in milliseconds. */

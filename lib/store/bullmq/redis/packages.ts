@@ -1,6 +1,6 @@
 import type * as Bullmq from 'bullmq'
 import type { Redis } from 'ioredis'
-import { invalid } from '../../../check.ts'
+import { invalid } from '../../../common/check.ts'
 import { loadByNode, nodeRequire } from '../../engines/index.ts'
 
 // The optional packages. `bullmq()` loads them, and nothing else does. Each `require` is for bundlers: see engines/packages.ts.

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { errorCodes } from '../../../errors.ts'
-import { report } from '../../../log.ts'
+import { errorCodes } from '../../../common/errors.ts'
+import { report } from '../../../common/log.ts'
 import { backoff, type Clock, formatDuration, type Timer } from '../../../time/index.ts'
 import type { Database, SqlExecutor } from '../database.ts'
 import { Engine, type EngineOptions } from './engine.ts'

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import nodeModule from 'node:module'
 import { dirname, join } from 'node:path'
-import { invalid } from '../../../check.ts'
+import { invalid } from '../../../common/check.ts'
 
 // The optional package @electric-sql/pglite. Only the thread loads it: here it is looked up.
 

@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { invalid } from '../../../check.ts'
-import { errorCodes } from '../../../errors.ts'
+import { invalid } from '../../../common/check.ts'
+import { errorCodes } from '../../../common/errors.ts'
 
 /** What the owner writes beside the lock, so that another process can name it. */
 interface Owner {

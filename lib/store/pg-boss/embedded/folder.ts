@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { invalid, show } from '../../../check.ts'
+import { invalid, show } from '../../../common/check.ts'
 import type { EnginePackage } from './engine-package.ts'
 import { FolderLock } from './folder-lock.ts'
 

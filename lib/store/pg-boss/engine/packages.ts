@@ -1,7 +1,7 @@
 import nodeModule from 'node:module'
 import type * as Pg from 'pg'
 import type * as PgBossPackage from 'pg-boss'
-import { invalid } from '../../../check.ts'
+import { invalid } from '../../../common/check.ts'
 import { loadByNode, nodeRequire } from '../../engines/index.ts'
 
 // The optional packages. `pgBoss()` loads them, and nothing else does. Each `require` is for bundlers: see engines/packages.ts. pg-boss is an ES module: `require` takes one from the

@@ -1,5 +1,5 @@
-import { invalid, show } from '../../../check.ts'
-import { toError } from '../../../errors.ts'
+import { invalid, show } from '../../../common/check.ts'
+import { toError } from '../../../common/errors.ts'
 import type { Enqueued } from '../../queued-run.ts'
 import type { NewRun } from '../../store.ts'
 import type { QueueContext } from '../context.ts'

@@ -1,4 +1,4 @@
-import { isObject, show } from '../../../check.ts'
+import { isObject, show } from '../../../common/check.ts'
 import type { Progress } from '../../../run/index.ts'
 import { decode } from '../../codec.ts'
 import { type JobData, readData, type ReadData, unreadable, VERSION } from '../../engines/index.ts'

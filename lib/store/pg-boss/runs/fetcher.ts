@@ -1,5 +1,5 @@
-import type { Condition } from '../../../health.ts'
-import { report } from '../../../log.ts'
+import type { Condition } from '../../../common/health.ts'
+import { report } from '../../../common/log.ts'
 import type { Progress } from '../../../run/index.ts'
 import type { Timer } from '../../../time/index.ts'
 import type { RunEnd } from '../../queued-run.ts'

@@ -1,4 +1,4 @@
-import { report } from '../../../log.ts'
+import { report } from '../../../common/log.ts'
 import { type Block, type Clock, eventLoop, type LoopWatcher, type Timer } from '../../../time/index.ts'
 import type { QueueContext } from '../context.ts'
 import type { StoreConnection } from '../engine/index.ts'

@@ -1,4 +1,4 @@
-import { report } from '../../../log.ts'
+import { report } from '../../../common/log.ts'
 import { uuid } from '../../../run/index.ts'
 import { type Alarm, passedTicks } from '../../../time/index.ts'
 import { decodeDefinition, type ScheduleDefinition, scheduleOf } from '../../schedules/index.ts'

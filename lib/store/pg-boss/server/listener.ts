@@ -1,5 +1,5 @@
 import type { Client } from 'pg'
-import { toError } from '../../../errors.ts'
+import { toError } from '../../../common/errors.ts'
 import type { Clock, Timer } from '../../../time/index.ts'
 
 /** How often to ask whether the connection is alive, in milliseconds: the network may have lost it without a word. */

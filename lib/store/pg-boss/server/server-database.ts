@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type Pg from 'pg'
 import type { Client, ClientConfig, Pool, PoolConfig } from 'pg'
-import { toError } from '../../../errors.ts'
+import { toError } from '../../../common/errors.ts'
 import type { Clock } from '../../../time/index.ts'
 import type { Database, SqlExecutor } from '../database.ts'
 import { Listener } from './listener.ts'

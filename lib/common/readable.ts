@@ -49,7 +49,7 @@ const ours = /^(?:dist\/)?lib\/|^dist\/[\w-]+\.js\b/
 
 function ourFolders (url: string | undefined): string[] {
   // A bundler of the user's may name a file as our bundle is named, in a folder dist/: only an installed package is known by it.
-  const [, tree, installed] = /^(file:.*\/)(?:dist\/)?lib\/readable\.[jt]s$|^(file:.*\/node_modules\/fastify-background-tasks\/)dist\/fastify-background-tasks\.js$/.exec(url ?? '') ?? []
+  const [, tree, installed] = /^(file:.*\/)(?:dist\/)?lib\/common\/readable\.[jt]s$|^(file:.*\/node_modules\/fastify-background-tasks\/)dist\/fastify-background-tasks\.js$/.exec(url ?? '') ?? []
   const root = tree ?? installed
   return root === undefined ? [] : [root, fileURLToPath(root)]
 }
