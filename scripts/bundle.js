@@ -4,22 +4,17 @@
 // Rollup, not esbuild: it leaves `require('bullmq')` as it is, so that the bundlers of our users see it.
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { rollup } from '@rollup/wasm-node'
 
 const dist = fileURLToPath(new URL('../dist/', import.meta.url))
 
-/** The name of each file in dist/, and what it is made of. */
-const entries = {
-  index: 'index.js',
-  bullmq: 'store/bullmq/index.js',
-  'pg-boss': 'store/pg-boss/index.js',
-  metrics: 'metrics/index.js',
-  dashboard: 'dashboard/index.js',
-  worker: 'worker/index.js',
-  'store-tests': 'store-tests/index.js'
-}
+const { exports } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
+/** The name of each file in dist/, and what in dist/lib it is made of: where its types are. */
+const entries = Object.fromEntries(Object.values(exports)
+  .filter(({ types }) => types !== undefined)
+  .map(({ types, default: file }) => [basename(file, '.js'), types.replace('./dist/lib/', '').replace(/\.d\.ts$/, '.js')]))
 /** What threads load: alone, so that it needs nothing beside it. */
 const thread = { 'thread-entry': 'worker/thread-entry.js' }
 

@@ -30,9 +30,9 @@ export interface EnqueueOptions {
 /** A transaction of the application's on PostgreSQL. */
 export type Transaction =
   /** An adapter of pg-boss: `fromKnex(trx)`, `fromKysely(trx)`, `fromDrizzle(tx, sql)`, `fromPrisma(tx)`, or what `store.transaction()` gives. */
-  | { executeSql (text: string, values?: any[]): Promise<{ rows: any[] }> }
+  | { executeSql (text: string, values?: unknown[]): Promise<{ rows: unknown[] }> }
   /** A client of `pg`, or anything like it. */
-  | { query (text: string, values?: any[]): Promise<{ rows: any[] }> }
+  | { query (text: string, values?: unknown[]): Promise<{ rows: unknown[] }> }
 
 /** One run of `enqueueMany`: its payload, with the options that `enqueue` takes. */
 export interface EnqueueItem<Payload = unknown> extends Omit<EnqueueOptions, 'tx'> {

@@ -11,7 +11,7 @@ export interface PoolLike {
 /** A connection of a pool. */
 export interface PooledClient {
   /** Runs a statement. */
-  query (text: string, values?: any[]): Promise<{ rows: any[] }>
+  query (text: string, values?: unknown[]): Promise<{ rows: unknown[] }>
   /** Gives it back; with an error, the pool closes it. */
   release (error?: Error | boolean): void
   /** Hears of errors. */
