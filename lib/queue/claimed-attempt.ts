@@ -26,6 +26,7 @@ export class ClaimedAttempt implements ExecutionSpec {
   handler: QueueHandler<never, FastifyInstance>
   /** The promise of an async validator. */
   readonly after: Promise<void> | undefined
+  readonly begunAt: number | undefined
   readonly #listener: AttemptListener
   readonly #run: ClaimedRun
   /** Milliseconds until the next attempt if this one fails; undefined if there is none. */
@@ -33,12 +34,13 @@ export class ClaimedAttempt implements ExecutionSpec {
   readonly #settle: (settlement: Settlement) => void
   #settlement: Settlement | undefined
 
-  constructor (listener: AttemptListener, run: ClaimedRun, payload: unknown, handler: QueueHandler<never, FastifyInstance>, timeout: number | undefined, retryIn: number | undefined, settle: (settlement: Settlement) => void) {
+  constructor (listener: AttemptListener, run: ClaimedRun, payload: unknown, handler: QueueHandler<never, FastifyInstance>, timeout: number | undefined, retryIn: number | undefined, settle: (settlement: Settlement) => void, begunAt: number | undefined) {
     this.#listener = listener
     this.#run = run
     this.payload = payload
     this.handler = handler
     this.timeout = timeout
+    this.begunAt = begunAt
     this.#retryIn = retryIn
     this.#settle = settle
     this.after = payload instanceof Promise ? payload.then(checked => { this.payload = checked }, error => { this.#refuse(error) }) : undefined

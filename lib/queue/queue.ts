@@ -225,7 +225,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   override get isOver (): boolean { return this.#over }
 
   /** Runs one attempt, for the store. */
-  execute (run: ClaimedRun, settle: (settlement: Settlement) => void): void {
+  execute (run: ClaimedRun, settle: (settlement: Settlement) => void, now?: number): void {
     if (run.damage !== undefined) {
       this.#refuse(run, new errorCodes.FST_BG_INVALID_PAYLOAD(this.name, run.damage.why), settle, !run.damage.final)
       return
@@ -238,7 +238,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
       this.#refuse(run, error, settle, true)
       return
     }
-    this.#attempt(run, payload, settle)
+    this.#attempt(run, payload, settle, this.#handler, true, now)
   }
 
   abort (id: string, why: 'cancelled' | 'lost'): void {
@@ -367,8 +367,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     return this.#store.enqueue({ id: uuid(), payload: stored, options }, tx)
   }
 
-  #attempt (run: ClaimedRun, payload: unknown, settle: (settlement: Settlement) => void, handler = this.#handler, retried = true): void {
-    this.runs.start(new ClaimedAttempt(this, run, payload, handler, this.options.timeout, retried ? this.#retryIn(run) : undefined, settle))
+  #attempt (run: ClaimedRun, payload: unknown, settle: (settlement: Settlement) => void, handler: QueueHandler<never, FastifyInstance>, retried: boolean, now?: number): void {
+    this.runs.start(new ClaimedAttempt(this, run, payload, handler, this.options.timeout, retried ? this.#retryIn(run) : undefined, settle, now))
   }
 
   /** Makes an attempt that fails before the handler. */

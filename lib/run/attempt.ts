@@ -132,9 +132,9 @@ export class Attempt {
     this.#tellAbort(this.#reason as Reason)
   }
 
-  /** Calls the handler, inside `onRun` if there is one. Throws, rejects or returns as the handler does. */
-  execute (): unknown {
-    this.#startedAt = now()
+  /** Calls the handler, inside `onRun` if there is one. Throws, rejects or returns as the handler does. `begunAt`: the monotonic time, where somebody has just read it. */
+  execute (begunAt = now()): unknown {
+    this.#startedAt = begunAt
     this.#begun = true
     this.#isAbortDeferred = this.#reason !== undefined
     return withoutStores(call, this)

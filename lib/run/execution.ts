@@ -94,16 +94,16 @@ export class Execution implements LinkedItem {
    * queue's run that does nothing.
    */
   execute (listener: EndListener): void {
-    const { later = false, after, startedAt, retry } = this.spec
+    const { later = false, after, startedAt, begunAt, retry } = this.spec
     this.#listener = listener
     this.#startedAt = startedAt ?? this.#context.host.clock.wall()
     if (retry !== undefined) this.#began = now()
     if (later || after !== undefined) void this.#wait(later, after).then(() => { this.#try(0) })
-    else this.#try(0)
+    else this.#try(0, begunAt)
   }
 
   /** The first attempt, or a further one. */
-  #try (tries: number): void {
+  #try (tries: number, begunAt?: number): void {
     if (this.#isCancelled(tries)) {
       this.#end(this.#cancelledResult(tries === 0 ? 0 : now() - this.#began))
       return
@@ -111,7 +111,7 @@ export class Execution implements LinkedItem {
     const attempt = this.#beginAttempt(tries)
     let work: Promise<unknown>
     try {
-      work = Promise.resolve(attempt.execute())
+      work = Promise.resolve(attempt.execute(begunAt))
     } catch (error) {
       this.#tried(attempt.failed(error), tries)
       return

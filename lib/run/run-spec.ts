@@ -30,6 +30,8 @@ export interface RunSpec {
   readonly trace?: TraceCarrier | undefined
   /** When the run began, in milliseconds since the epoch, where the caller has read the clock already: a read costs more than most steps of a short run. */
   readonly startedAt?: number | undefined
+  /** The monotonic time at which the run is handed over, where the caller has just read the clock. */
+  readonly begunAt?: number | undefined
   /** Limit of one attempt, in milliseconds. */
   readonly timeout?: number | undefined
   readonly retry?: RetryOptions | undefined

@@ -8,8 +8,8 @@ const SLICE = 5
 export interface RunSource {
   /** Whether a run waits. */
   readonly any: boolean
-  /** Begins the first waiting run. */
-  begin (): void
+  /** Begins the first waiting run. `now`: the monotonic time, if the clock has just been read. */
+  begin (now: number | undefined): void
 }
 
 /** Decides when to begin the next run: as soon as one waits and `concurrency` and `rate` allow it. */
@@ -71,18 +71,20 @@ export class Dispatcher {
     defer(() => {
       this.#woken = false
       this.#sliceEnd = now() + SLICE
-      this.#beginAll()
+      this.#beginAll(lastNow())
     })
   }
 
-  /** Called when a run has ended: begins the next, at once unless the dispatcher must yield. */
-  ended (): void {
+  /** Called when a run has ended: begins the next, at once unless the dispatcher must yield. `now`: the monotonic time, if the run has just read the clock. */
+  ended (now?: number): void {
     this.#active--
-    if (!this.#beginning) this.#beginAll()
+    if (!this.#beginning) this.#beginAll(now)
   }
 
-  #beginAll (): void {
+  #beginAll (now?: number): void {
     this.#beginning = true
+    // For the first run only: the handlers of further ones begin after that of the first has returned.
+    let readAt = now
     try {
       while (this.works && this.#runs.any && this.#active < this.#concurrency && !this.#isRateLimited()) {
         // The run before has just read the clock.
@@ -92,7 +94,8 @@ export class Dispatcher {
         }
         this.#active++
         this.#rate?.started(this.#clock.now())
-        this.#runs.begin()
+        this.#runs.begin(readAt)
+        readAt = undefined
       }
     } finally {
       this.#beginning = false

@@ -2,7 +2,7 @@ import { errorCodes } from '../../common/errors.ts'
 import type { Condition } from '../../common/health.ts'
 import { report } from '../../common/log.ts'
 import type { Progress } from '../../run/index.ts'
-import type { Alarm, Clock } from '../../time/index.ts'
+import { type Alarm, type Clock, lastNow } from '../../time/index.ts'
 import type { Counts, Enqueued, ListedState, QueuedRun, RunEnd, RunPage } from '../queued-run.ts'
 import { EndListeners } from '../end-listeners.ts'
 import type { EndListener, Keep, NewRun, OpenOptions, Settlement, StoreQueue, StoreWorker } from '../store.ts'
@@ -255,7 +255,7 @@ export class MemoryQueue implements StoreQueue, RunSource, ScheduledQueue {
   get any (): boolean { return this.#pending.waiting.first !== undefined }
 
   /** Hands the first waiting run over, for the dispatcher. */
-  begin (): void {
+  begin (now: number | undefined): void {
     const { waiting, active } = this.#pending
     const entry = waiting.first as Entry
     waiting.remove(entry)
@@ -266,7 +266,7 @@ export class MemoryQueue implements StoreQueue, RunSource, ScheduledQueue {
     if (entry.more !== undefined) entry.more.interrupted = false
     if (entry.options.keyUntil === 'started') this.#keys.release(entry)
     this.#admit()
-    this.#worker.execute(entry, settlement => { this.#settle(entry, settlement) })
+    this.#worker.execute(entry, settlement => { this.#settle(entry, settlement) }, now)
   }
 
   get #busy (): boolean {
@@ -397,7 +397,8 @@ export class MemoryQueue implements StoreQueue, RunSource, ScheduledQueue {
       else if (outcome === 'cancelled' && this.#endListeners.has(entry.id)) this.#endListeners.end(entry.id, cancelled)
     }
     entry.more?.ended?.forEach(tell => { tell() })
-    this.#dispatcher.ended()
+    // An attempt reads the clock when its handler has ended; to write a value or an error may take a while.
+    this.#dispatcher.ended(outcome === 'succeeded' && settlement.value === undefined ? lastNow() : undefined)
     this.#endedAt = undefined
     this.#tellIdle()
   }
