@@ -40,10 +40,10 @@ export class Call {
   /** What the thread gets. */
   get data (): ThreadRun {
     const { id, task, attempt, payload, dueAt, missed } = this.run
-    const data: ThreadRun = { call: this.number, id, name: this.definition.name, task, attempt, level: levelOf(this.run) }
-    if (payload !== undefined) data.payload = payload
-    if (dueAt !== undefined) data.dueAt = dueAt
-    if (missed > 0) data.missed = missed
+    const data: ThreadRun = [this.number, this.definition.name, id, task, attempt, levelOf(this.run)]
+    if (missed > 0) data.push(payload, dueAt, missed)
+    else if (dueAt !== undefined) data.push(payload, dueAt)
+    else if (payload !== undefined) data.push(payload)
     return data
   }
 

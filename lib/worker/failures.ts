@@ -16,8 +16,8 @@ export function refusedError ({ definition: { path }, run: { task } }: Call, { '
 }
 
 /** The error of a run whose thread has died, or never got it. */
-export function deathError ({ definition: { path }, run: { task }, data }: Call, error: Error & { code?: string }, memory: number | undefined): unknown {
-  const payload = cloneFailure(data.payload)
+export function deathError ({ definition: { path }, run: { task, payload: sent } }: Call, error: Error & { code?: string }, memory: number | undefined): unknown {
+  const payload = cloneFailure(sent)
   if (payload !== undefined) return invalid(`The payload of "${task}" cannot be copied to the thread of its worker ${path}: ${withoutDot(payload.message)}. Keep plain data in it: the schema's validator made it so.`, { cause: payload })
   if (error.code === 'ERR_WORKER_OUT_OF_MEMORY') {
     const limit = memory === undefined ? 'the memory of a thread' : `${memory} MB of heap`

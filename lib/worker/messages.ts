@@ -17,20 +17,12 @@ export interface Hello {
   port: import('node:worker_threads').MessagePort
 }
 
-/** A run, for the thread. A field that is undefined is left out: each one costs. */
-export interface ThreadRun {
-  /** Number of the call: a run may call several workers at a time. */
-  call: number
-  id: string
-  /** Name of the export. */
-  name: string
-  task: string
-  attempt: number
-  level: string
-  payload?: unknown
-  dueAt?: Date
-  missed?: number
-}
+/**
+ * A run, for the thread. A tuple, as the names of fields would cross with each run; what most runs do not have stands at its end, and is left out.
+ *
+ * `call`: number of the call, as a run may call several workers at a time. `name`: name of the export.
+ */
+export type ThreadRun = [call: number, name: string, id: string, task: string, attempt: number, level: string, payload?: unknown, dueAt?: Date | undefined, missed?: number]
 
 /** To a thread: a call should end, or should not begin at all. */
 export interface ToThread {

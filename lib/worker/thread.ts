@@ -34,7 +34,8 @@ export function thread ({ threads, timers, events, util, load }: Modules): (run:
   let seen = 0
 
   class Current {
-    readonly run: ThreadRun
+    readonly call: number
+    readonly level: string
     reason: Error | undefined
     controller: AbortController | undefined
     /** Whether the first synchronous part of the handler has ended: only then does the signal of a run that was aborted before abort. */
@@ -43,7 +44,10 @@ export function thread ({ threads, timers, events, util, load }: Modules): (run:
     progress: Progress | undefined
     progressedAt = 0
 
-    constructor (run: ThreadRun) { this.run = run }
+    constructor (call: number, level: string) {
+      this.call = call
+      this.level = level
+    }
 
     get signal (): AbortSignal {
       if (this.controller === undefined) {
@@ -60,7 +64,7 @@ export function thread ({ threads, timers, events, util, load }: Modules): (run:
     }
 
     say (message: object): void {
-      port.postMessage({ call: this.run.call, ...message })
+      port.postMessage({ call: this.call, ...message })
       this.said++
     }
 
@@ -92,7 +96,7 @@ export function thread ({ threads, timers, events, util, load }: Modules): (run:
   }
 
   function hear (message: ToThread): void {
-    if (current?.run.call !== message.call) {
+    if (current?.call !== message.call) {
       early.set(message.call, message)
     } else if (current.reason === undefined && message.reason !== undefined) {
       const { message: text, name, stack, own } = message.reason
@@ -111,7 +115,7 @@ export function thread ({ threads, timers, events, util, load }: Modules): (run:
   }
 
   function logOf (one: Current, bindings?: object): WorkerLog {
-    const { level } = one.run
+    const { level } = one
     const log = {
       level,
       isLevelEnabled: (wanted: string) => isWritten(wanted, level),
@@ -181,10 +185,8 @@ export function thread ({ threads, timers, events, util, load }: Modules): (run:
     return encoded
   }
 
-  /** The export with that name, or what is wrong with it. */
+  /** Loads the export with that name; or says what is wrong with it. */
   async function handlerOf (name: string): Promise<((run: WorkerRun) => unknown) | string> {
-    const known = handlers.get(name)
-    if (known !== undefined) return known
     const module = await load(href)
     // A CommonJS module is the default export of its namespace, and one compiled from ES modules has a `default` of its own in that.
     const common = Object(module.default) as Record<string, unknown>
@@ -215,32 +217,50 @@ export function thread ({ threads, timers, events, util, load }: Modules): (run:
     }
   }
 
-  function viewOf (one: Current): WorkerRun {
-    const { id, task, attempt, payload, dueAt, missed = 0 } = one.run
-    let log: WorkerLog | undefined
-    return {
-      id,
-      task,
-      attempt,
-      payload,
-      dueAt,
-      missed,
-      get signal () { return one.signal },
-      get log () {
-        log ??= logOf(one)
-        return log
-      },
-      progress (value) {
-        const isFraction = typeof value === 'number' && value >= 0 && value <= 1
-        if (!isFraction && (typeof value !== 'object' || value === null)) throw invalid(`run.progress() of "${task}" takes a fraction from 0 to 1, or an object; received ${util.inspect(value)}.`)
-        try {
-          one.progress = isFraction ? value : JSON.parse(JSON.stringify(value)) as object
-        } catch (cause) {
-          throw invalid(`run.progress() of "${task}" takes an object that can be written as JSON; received ${util.inspect(value, { depth: 0 })}.`, cause)
-        }
-        if (performance.now() - one.progressedAt >= pause) one.flush()
-      }
+  /** The `run` of the handler. A class with getters, and not an object of its own shape for each run, which costs a tenth of a short run. */
+  class View implements WorkerRun {
+    readonly id: string
+    readonly task: string
+    readonly attempt: number
+    readonly payload: unknown
+    readonly dueAt: Date | undefined
+    readonly missed: number
+    readonly #one: Current
+    #log: WorkerLog | undefined
+
+    constructor (one: Current, [, , id, task, attempt, , payload, dueAt, missed = 0]: ThreadRun) {
+      this.id = id
+      this.task = task
+      this.attempt = attempt
+      this.payload = payload
+      this.dueAt = dueAt
+      this.missed = missed
+      this.#one = one
     }
+
+    get signal (): AbortSignal { return this.#one.signal }
+
+    get log (): WorkerLog {
+      this.#log ??= logOf(this.#one)
+      return this.#log
+    }
+
+    /** A function without `this`, so that a handler may destructure it. */
+    get progress () {
+      return (value: Progress): void => { report(this.#one, this.task, value) }
+    }
+  }
+
+  /** Checks the progress that the handler reports, and says it from time to time. */
+  function report (one: Current, task: string, value: Progress): void {
+    const isFraction = typeof value === 'number' && value >= 0 && value <= 1
+    if (!isFraction && (typeof value !== 'object' || value === null)) throw invalid(`run.progress() of "${task}" takes a fraction from 0 to 1, or an object; received ${util.inspect(value)}.`)
+    try {
+      one.progress = isFraction ? value : JSON.parse(JSON.stringify(value)) as object
+    } catch (cause) {
+      throw invalid(`run.progress() of "${task}" takes an object that can be written as JSON; received ${util.inspect(value, { depth: 0 })}.`, cause)
+    }
+    if (performance.now() - one.progressedAt >= pause) one.flush()
   }
 
   function invalid (message: string, cause?: unknown): Error {
@@ -265,21 +285,22 @@ export function thread ({ threads, timers, events, util, load }: Modules): (run:
   threads.parentPort?.postMessage(hello, [port2])
 
   return async run => {
+    const [number, name, , , , level] = run
     if (Atomics.load(told, 0) !== seen) listen()
-    const before = early.get(run.call)
-    early.clear()
+    const before = early.get(number)
+    if (early.size > 0) early.clear()
     if (before !== undefined && before.reason === undefined) return undefined
-    const one = current = new Current(run)
+    const one = current = new Current(number, level)
     if (before !== undefined) hear(before)
     let handler: ((run: WorkerRun) => unknown) | string
     try {
-      handler = await handlerOf(run.name)
+      handler = handlers.get(name) ?? await handlerOf(name)
     } catch (error) {
       return result(one, 'not loaded', { thrown: encodeThrown(error), what: 'cannot be loaded' })
     }
     if (typeof handler === 'string') return result(one, 'not loaded', { what: handler })
     try {
-      const work = handler(viewOf(one))
+      const work = handler(new View(one, run))
       one.open = true
       one.abort()
       const value = await work
