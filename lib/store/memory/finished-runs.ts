@@ -9,10 +9,12 @@ interface Finished {
 
 /** Slots of a new ring; it grows up to `count`. */
 const SLOTS = 16
+/** From so many runs on, a lookup makes an index: before, a look at each takes some microseconds. */
+const INDEXED = 1_000
 
 /**
  * Ended runs, the oldest first: at most `count`, and none older than `age`. A ring buffer, as every run of a queue comes through here, and few are ever
- * looked up: a map by id takes half the time of a short run.
+ * looked up: a map by id takes half the time of a short run, so there is one only where somebody looks runs up among many.
  */
 export class FinishedRuns<R extends Finished> {
   readonly #count: number
@@ -24,6 +26,7 @@ export class FinishedRuns<R extends Finished> {
   /** Index of the oldest. */
   #first = 0
   #size = 0
+  #byId: Map<string, R> | undefined
 
   constructor ({ count = Infinity, age = Infinity }: Keep, wall: () => number) {
     this.#count = count
@@ -50,27 +53,31 @@ export class FinishedRuns<R extends Finished> {
     const slot = this.#slotOf(this.#size++)
     this.#runs[slot] = run
     this.#times[slot] = now
+    if (this.#byId !== undefined) this.#byId.set(run.id, this.#at(this.#size - 1))
   }
 
   find (id: string): R | undefined {
     this.#expire(this.#wall())
+    if (this.#size >= INDEXED) this.#byId ??= new Map(this.list().map(run => [run.id, run]))
+    if (this.#byId !== undefined) return this.#byId.get(id)
     const place = this.#placeOf(id)
     return place === -1 ? undefined : this.#at(place)
   }
 
   /** Removes and returns a run. */
   take (id: string): R | undefined {
-    this.#expire(this.#wall())
+    const run = this.find(id)
+    if (run === undefined) return undefined
     const place = this.#placeOf(id)
-    if (place === -1) return undefined
-    const run = this.#at(place)
-    // Those before it move up by one.
-    for (let at = place; at > 0; at--) {
-      const [to, from] = [this.#slotOf(at), this.#slotOf(at - 1)]
-      this.#runs[to] = this.#runs[from]
-      this.#times[to] = this.#times[from] as number
+    // The smaller part moves.
+    if (place < this.#size / 2) {
+      for (let at = place; at > 0; at--) this.#move(at - 1, at)
+      this.#emptyFirst()
+    } else {
+      for (let at = place; at < this.#size - 1; at++) this.#move(at + 1, at)
+      this.#runs[this.#slotOf(--this.#size)] = undefined
     }
-    this.#dropOldest()
+    this.#byId?.delete(id)
     return run
   }
 
@@ -79,6 +86,7 @@ export class FinishedRuns<R extends Finished> {
     const { size } = this
     this.#runs.fill(undefined)
     this.#size = 0
+    this.#byId = undefined
     return size
   }
 
@@ -99,15 +107,27 @@ export class FinishedRuns<R extends Finished> {
     return run
   }
 
-  /** The newest first: it is looked up most. */
+  /** From both ends: the newest is looked up most, and who retries all begins with the oldest. */
   #placeOf (id: string): number {
-    for (let place = this.#size - 1; place >= 0; place--) {
-      if (this.#runs[this.#slotOf(place)]?.id === id) return place
+    for (let newer = this.#size - 1, older = 0; newer >= older; newer--, older++) {
+      if (this.#runs[this.#slotOf(newer)]?.id === id) return newer
+      if (this.#runs[this.#slotOf(older)]?.id === id) return older
     }
     return -1
   }
 
+  #move (from: number, to: number): void {
+    const [source, target] = [this.#slotOf(from), this.#slotOf(to)]
+    this.#runs[target] = this.#runs[source]
+    this.#times[target] = this.#times[source] as number
+  }
+
   #dropOldest (): void {
+    this.#byId?.delete(this.#runs[this.#first]?.id as string)
+    this.#emptyFirst()
+  }
+
+  #emptyFirst (): void {
     this.#runs[this.#first] = undefined
     this.#first = this.#slotOf(1)
     this.#size--
