@@ -28,6 +28,8 @@ export class Payloads {
     this.#maxBytes = maxBytes
   }
 
+  get hasSchema (): boolean { return this.#schema !== undefined }
+
   /** Compiles the schema, once. Throws `FST_BG_INVALID_OPTION`. */
   compile (): void {
     if (this.#schema === undefined || this.#validate !== undefined) return

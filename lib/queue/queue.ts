@@ -1,16 +1,17 @@
 import type { FastifyInstance } from 'fastify'
 import { invalid, show } from '../common/check.ts'
-import { errorCodes, type Reason, toError } from '../common/errors.ts'
+import { errorCodes, type Reason } from '../common/errors.ts'
 import { type Condition, IN_A_ROW, LAST_RUNS } from '../common/health.ts'
 import { report } from '../common/log.ts'
-import { activeTrace, type Attempt, type Progress, type QueueHandler, type RunHandle, type RunResult, type TraceCarrier, uuid } from '../run/index.ts'
+import { type Attempt, type Progress, type QueueHandler, type RunHandle, type RunResult } from '../run/index.ts'
 import { calledBy } from '../common/readable.ts'
-import { type ClaimedRun, type Counts, decode, type Enqueued, type ListedState, type NewRun, type QueuedRun, RELEASE, type RunEnd, type RunOptions, type RunPage, type SchedulePage, type Settlement, type Store, type Stored, type StoreQueue, type StoreWorker } from '../store/index.ts'
+import { type ClaimedRun, type Counts, decode, type Enqueued, type ListedState, type QueuedRun, RELEASE, type RunEnd, type RunPage, type SchedulePage, type Settlement, type Store, type StoreQueue, type StoreWorker } from '../store/index.ts'
 import { settingsOf, Task, type TaskHost } from '../task/index.ts'
 import { backoff, type Timer } from '../time/index.ts'
+import { Admission } from './admission.ts'
 import { type AttemptListener, ClaimedAttempt, isFinal, type LoggedRun } from './claimed-attempt.ts'
-import type { BackgroundQueue, EnqueueItem, EnqueueManyOptions, EnqueueOptions, FinishedOptions, ListOptions, Transaction } from './handle.ts'
-import { type CheckedQueueOptions, clearedState, enqueueOptions, finishedOptions, listOptions, manyItem, manyItems, manyOptions } from './options.ts'
+import type { BackgroundQueue, EnqueueItem, EnqueueManyOptions, EnqueueOptions, FinishedOptions, ListOptions } from './handle.ts'
+import { type CheckedQueueOptions, clearedState, finishedOptions, listOptions } from './options.ts'
 import { Payloads } from './payload.ts'
 import { type Scheduled, scheduleKey, type ScheduleOptions, scheduleOptions, type SchedulesOptions, schedulesOptions } from './schedule-options.ts'
 import { Values } from './values.ts'
@@ -29,6 +30,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   readonly #values: Values
   readonly #waits: Waits
   readonly #store: StoreQueue
+  readonly #admission: Admission
   /** Whether it takes runs: from `start` until somebody tells it to stop. */
   #working = false
   /** Ids of active runs that somebody has cancelled, rather than stopped the queue. */
@@ -52,6 +54,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     // For a queue that is declared late no onReady hook compiles the schema. Do it before opening the store: if it fails, nobody would close that.
     if (host.isBooted(owner)) this.prepare()
     this.#store = store.open({ name, clock: host.clock, log: owner.log, ...options.open }, this)
+    this.#admission = new Admission(name, this.#payloads, this.#store)
   }
 
   get kind (): 'queue' { return 'queue' }
@@ -66,10 +69,11 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     this.#payloads.compile()
   }
 
-  /** Not async, which would cost a twentieth of a run: turns an exception of `#enqueue` into a rejection. */
+  /** Not async, which would cost a twentieth of a run: turns an exception into a rejection. */
   enqueue (payload: unknown, given?: EnqueueOptions): Promise<Enqueued> {
     try {
-      return Promise.resolve(this.#enqueue(payload, given))
+      this.#refuseOver()
+      return Promise.resolve(this.#admission.enqueue(payload, given))
     } catch (error) {
       return rejected(calledBy(error, this.enqueue))
     }
@@ -77,14 +81,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
 
   async enqueueMany (given: readonly EnqueueItem[], options?: EnqueueManyOptions): Promise<Enqueued[]> {
     this.#refuseOver()
-    const items = manyItems(this.name, given)
-    const trace = activeTrace()
-    const tx = manyOptions(this.name, options, this.#store.transactional === true)
-    // All at once: the caller may change its payloads while a validator is asked.
-    const runs = items.map((item, index) => withIndex(index, () => this.#itemRun(item, index, trace)))
-    if (this.options.schema !== undefined) await this.#validateAll(runs)
-    this.#refuseOver()
-    return await this.#store.enqueueMany(runs, tx)
+    return await this.#admission.enqueueMany(given, options, () => { this.#refuseOver() })
   }
 
   async schedule (key: string, given: ScheduleOptions): Promise<Scheduled> {
@@ -92,7 +89,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     scheduleKey('schedule', this.name, key)
     const { payload, ...options } = scheduleOptions(this.name, key, given, this.#store.durable, this.host.clock.wall())
     const stored = this.#payloads.encode(payload)
-    if (this.options.schema !== undefined) await this.#payloads.validate(decode(stored))
+    if (this.#payloads.hasSchema) await this.#payloads.validate(decode(stored))
     return { nextRunAt: await this.#store.schedules.set(key, { ...options, payload: stored }) }
   }
 
@@ -232,7 +229,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     }
     let payload: unknown
     try {
-      payload = this.options.schema === undefined ? run.payload : this.#payloads.validate(run.payload)
+      payload = this.#payloads.hasSchema ? this.#payloads.validate(run.payload) : run.payload
     } catch (error) {
       // A failed attempt like any: during a deploy, a process with the newer schema may make the next one.
       this.#refuse(run, error, settle, true)
@@ -330,41 +327,9 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     return found !== undefined
   }
 
-  #enqueue (payload: unknown, given: EnqueueOptions | undefined): Promise<Enqueued> | Enqueued {
-    this.#refuseOver()
-    const { options: asked, tx } = enqueueOptions(this.name, given, this.#store.transactional === true)
-    const options = traced(asked, activeTrace())
-    const stored = this.#payloads.encode(payload)
-    return this.options.schema === undefined ? this.#add(stored, options, tx) : this.#addChecked(stored, options, tx)
-  }
-
-  #itemRun (item: unknown, index: number, trace: TraceCarrier | undefined): NewRun {
-    const { payload, options } = manyItem(this.name, index, item)
-    return { id: uuid(), payload: this.#payloads.encode(payload), options: traced(options, trace) }
-  }
-
-  async #validateAll (runs: NewRun[]): Promise<void> {
-    const asked: Array<Promise<unknown>> = []
-    for (const [index, { payload }] of runs.entries()) {
-      const checked = withIndex(index, () => this.#payloads.validate(decode(payload)))
-      if (checked instanceof Promise) asked.push(checked.catch(error => { throw Object.assign(toError(error), { index }) }))
-    }
-    await Promise.all(asked)
-  }
-
   #refuseOver (): void {
     this.refuseRemoved('given a payload')
     if (this.#over) throw new errorCodes.FST_BG_CLOSING(`Background queue "${this.name}" accepts no more payloads`)
-  }
-
-  #addChecked (stored: Stored, options: RunOptions, tx: Transaction | undefined): Promise<Enqueued> | Enqueued {
-    // Validate a copy, as a validator may change it.
-    const checked = this.#payloads.validate(decode(stored))
-    return checked instanceof Promise ? checked.then(() => this.#add(stored, options, tx)) : this.#add(stored, options, tx)
-  }
-
-  #add (stored: Stored, options: RunOptions, tx: Transaction | undefined): Promise<Enqueued> | Enqueued {
-    return this.#store.enqueue({ id: uuid(), payload: stored, options }, tx)
   }
 
   #attempt (run: ClaimedRun, payload: unknown, settle: (settlement: Settlement) => void, handler: QueueHandler<never, FastifyInstance>, retried: boolean, now?: number): void {
@@ -419,20 +384,6 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
 
   #found (runId: unknown, what: string, found: boolean): void {
     if (!found) throw new errorCodes.FST_BG_NOT_FOUND(`Background queue "${this.name}" has no run ${show(runId)} that is ${what}.`)
-  }
-}
-
-/** The options with the trace context in which the run is enqueued, if there is one. */
-function traced (options: RunOptions, trace: TraceCarrier | undefined): RunOptions {
-  return trace === undefined ? options : { ...options, trace }
-}
-
-/** What `work` returns; the error that it throws has the index of the item. */
-function withIndex<T> (index: number, work: () => T): T {
-  try {
-    return work()
-  } catch (error) {
-    throw Object.assign(toError(error), { index })
   }
 }
 
