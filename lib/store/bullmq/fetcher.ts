@@ -176,7 +176,7 @@ export class Fetcher {
     fetching.on('stalled', id => { void this.#takenOver(id) })
     fetching.on('error', error => {
       // RedisConnection logs a lost connection, and the run logs a lost lock.
-      if (/ECONN|Connection is closed|lock/.test(error.message) || redis.tellsRefusal(error)) return
+      if (/ECONN|Connection is closed|Cluster redirections|slots cache|lock/.test(error.message) || redis.tellsRefusal(error)) return
       // A Redis that refuses commands does so ten times a second.
       const now = clock.now()
       if (now - this.#loggedAt < LOG_INTERVAL) return

@@ -3,7 +3,7 @@ import type { ClusterOptions, RedisOptions } from 'ioredis'
 import { invalid, show } from '../../../common/check.ts'
 import { toError } from '../../../common/errors.ts'
 import { tameInfo } from './info.ts'
-import { BLOCKED_SILENCE, forCluster, forNodeRedis, forRedis } from './options.ts'
+import { BLOCKED_SILENCE, BLOCKED_TRIES, forCluster, forNodeRedis, forRedis } from './options.ts'
 import { type Engine, loadIORedis } from './packages.ts'
 
 /** A connection to Redis as BullMQ sees it, whichever package made it. */
@@ -37,6 +37,7 @@ export function connect ({ createIORedisClient, createNodeRedisClient }: Engine,
     // BullMQ and the control stream duplicate it for commands that block.
     raw.duplicate = (...given) => keep(duplicate.apply(raw, blocking(raw, given)))
     tame(raw)
+    if (isCluster(raw)) settleConnect(raw)
     raw.on('error', ignored)
     // The connections of a cluster to its nodes.
     raw.on('+node', node => { tame(node as Raw) })
@@ -58,6 +59,21 @@ export function connect ({ createIORedisClient, createNodeRedisClient }: Engine,
 async function renew (raw: Raw): Promise<void> {
   await raw.disconnect()
   await raw.connect()
+}
+
+/** Lets `connect` of a cluster reject when the connection closes. ioredis leaves it without an answer where the cluster is down, and BullMQ's worker would wait for that for ever. */
+function settleConnect (raw: Raw): void {
+  const { connect } = raw
+  raw.connect = async () => {
+    let closed!: () => void
+    const closing = new Promise((_resolve, reject) => { closed = () => { reject(new Error('Connection is closed.')) } })
+    raw.on('close', closed)
+    try {
+      return await Promise.race([connect.call(raw), closing])
+    } finally {
+      raw.off('close', closed)
+    }
+  }
 }
 
 /** Ends a client for good. BullMQ connects a client for commands that block again when it finds it disconnected, even after this: it would keep the process up. */
@@ -110,6 +126,7 @@ interface Raw {
   isCluster?: boolean
   socketTimeoutTimer?: NodeJS.Timeout | undefined
   on (event: 'close' | 'error' | '+node', listener: (node: unknown) => void): unknown
+  off (event: 'close', listener: () => void): unknown
   options?: Options | undefined
   duplicate (...options: unknown[]): Raw
   info (...args: unknown[]): Promise<string>
@@ -123,6 +140,18 @@ interface Raw {
 export async function command (client: Client, name: string, ...args: string[]): Promise<unknown> {
   const { call, raw } = client as { call? (name: string, ...args: string[]): Promise<unknown>, raw?: { sendCommand (args: string[]): Promise<unknown> } }
   return call === undefined ? await raw?.sendCommand([name, ...args]) : await call.call(client, name, ...args)
+}
+
+/** Sends a command that names no key to the node of a cluster that has the key: any node may answer it, and each has its own settings, memory and clock. */
+export async function commandAt (client: Client, key: string, name: string, ...args: string[]): Promise<unknown> {
+  if (!client.isCluster) return await command(client, name, ...args)
+  // A transaction goes where its keys are.
+  const transaction = client.multi()
+  queueCommand(transaction, 'EXISTS', key)
+  queueCommand(transaction, name, ...args)
+  const [, [error, answer]] = await transaction.exec() as [unknown, [error: Error | null, answer: unknown]]
+  if (error !== null) throw error
+  return answer
 }
 
 /** Adds a command to a transaction, by name. */
@@ -182,7 +211,8 @@ function blocking (raw: Raw, [first, second]: unknown[]): unknown[] {
   if (isOfNodeRedis(raw)) return [{ ...first as object, ...forNodeRedis(raw.options ?? {}, BLOCKED_SILENCE) }]
   if (!isCluster(raw)) return [{ ...first as object, socketTimeout: BLOCKED_SILENCE }]
   const { redisOptions } = { ...raw.options, ...second as ClusterOptions }
-  return [first, { ...second as object, redisOptions: { ...redisOptions, socketTimeout: BLOCKED_SILENCE } }]
+  // Who waits asks again by himself. BullMQ abandons a command after some time: sent later, it would take the message that there are jobs.
+  return [first, { ...second as object, maxRedirections: BLOCKED_TRIES, redisOptions: { ...redisOptions, socketTimeout: BLOCKED_SILENCE } }]
 }
 
 export function isClient (value: unknown): value is { duplicate (): unknown } {

@@ -4,7 +4,7 @@ import { type Condition, worst } from '../../../common/health.ts'
 import { report } from '../../../common/log.ts'
 import type { Clock, Timer } from '../../../time/index.ts'
 import { Calls } from './calls.ts'
-import { type Client, command, type Connected, withoutCommand } from './client.ts'
+import { type Client, command, commandAt, type Connected, withoutCommand } from './client.ts'
 import { FULL, isFull, StoreMemory } from './memory.ts'
 import { StoreClock } from '../../engines/index.ts'
 
@@ -14,6 +14,8 @@ const AGAIN = 1_000
 /** The connection to Redis: it knows whether it is up, and its calls end in time whether it is or not. */
 export class RedisConnection {
   readonly client: Client
+  /** A key that nobody writes. On a cluster the node that has it has all keys. */
+  readonly #key: string
   readonly #clock: Clock
   readonly #log: FastifyBaseLogger
   readonly #calls: Calls
@@ -29,8 +31,12 @@ export class RedisConnection {
   /** When it last connected anew a client that does not do so by itself, on the monotonic timeline. */
   #leftAt = -Infinity
   #leaving: Timer | undefined
+  /** Rings when a cluster that has lost a node does not answer. */
+  #late: Timer | undefined
   #checked = false
   #error: Error | undefined
+  /** The last error of a node of a cluster, which goes on with the others. */
+  #nodeError: Error | undefined
 
   readonly #redis: Connected
   readonly #storeClock: StoreClock
@@ -39,7 +45,9 @@ export class RedisConnection {
   /** `prefix` is that of every key. */
   constructor (redis: Connected, clock: Clock, log: FastifyBaseLogger, prefix: string) {
     const { client } = redis
+    const key = `${prefix}:fastify-background-tasks:room`
     this.client = client
+    this.#key = key
     this.#redis = redis
     this.#clock = clock
     this.#log = log
@@ -51,9 +59,9 @@ export class RedisConnection {
       refused: (thrown, isOver) => this.#refused(thrown, isOver),
       timedOut: wasSent => this.#timedOut(wasSent)
     })
-    this.#storeClock = new StoreClock(clock, async () => await timeOf(client), ms => { report.clockDiffers(log, ms) })
+    this.#storeClock = new StoreClock(clock, async () => await timeOf(client, key), ms => { report.clockDiffers(log, ms) })
     // Writes nothing, as there is nothing to write and no such key.
-    const probe = async (): Promise<unknown> => await command(client, 'SETRANGE', `${prefix}:fastify-background-tasks:room`, '0', '')
+    const probe = async (): Promise<unknown> => await command(client, 'SETRANGE', key, '0', '')
     this.#storeMemory = new StoreMemory(clock, probe, full => { if (full) report.storeFull(log); else report.storeHasRoom(log) })
     client.on('ready', () => { void this.#prove() })
     client.on('close', () => { this.#hasDisconnected() })
@@ -61,6 +69,11 @@ export class RedisConnection {
       this.#error = withoutCommand(error)
       this.#hasDisconnected()
     })
+    client.on('node error', (error: Error & { code?: string }) => {
+      // Not that a connection was closed: the error before says why.
+      if (error.code !== undefined) this.#nodeError = withoutCommand(error)
+    })
+    client.on('-node', () => { this.#doubt() })
     // A client of the package redis connects only when told to. It reports a failure as an event, too.
     if (client.status === 'wait') client.connect().catch(() => {})
   }
@@ -110,6 +123,7 @@ export class RedisConnection {
     this.#calls.end()
     this.#retry?.cancel()
     this.#leaving?.cancel()
+    this.#isNotLate()
     this.#storeClock.stop()
     this.#storeMemory.stop()
     this.#redis.end()
@@ -162,7 +176,7 @@ export class RedisConnection {
     if (!this.#ended) {
       this.#answers = !this.#connected
       // The connection may be half-open: a client of redis takes the commands that it sends for a sign of life.
-      if (wasSent && this.#connected) this.#connectAnew()
+      if (wasSent && this.#connected && !this.#connectAnew() && this.client.isCluster) this.#doubt()
     }
     return this.#unavailable(this.#error)
   }
@@ -187,6 +201,8 @@ export class RedisConnection {
     const number = ++this.#number
     try {
       await this.client.info()
+      // Of a cluster, any node has answered.
+      if (this.client.isCluster) await command(this.client, 'EXISTS', this.#key)
     } catch (error) {
       if (number !== this.#number) return
       this.#error = withoutCommand(toError(error))
@@ -197,12 +213,25 @@ export class RedisConnection {
     if (number === this.#number) this.#hasConnected()
   }
 
+  /** A cluster has lost a node, or does not answer. If that node has the keys, another must take them over: until then there is no connection. */
+  #doubt (): void {
+    if (!this.#connected || this.#late !== undefined) return
+    this.#late = this.#clock.after(AGAIN, () => {
+      this.#error = this.#nodeError
+      this.#hasDisconnected()
+      void this.#prove()
+    })
+    void this.#prove()
+  }
+
   #hasConnected (): void {
+    this.#isNotLate()
     if (this.#lost) report.storeBack(this.#log)
     this.#lost = false
     this.#connected = true
     this.#answers = true
     this.#error = undefined
+    this.#nodeError = undefined
     this.#calls.sendWaiting()
     for (const callback of this.#onConnected) callback()
     this.#storeClock.start()
@@ -216,18 +245,24 @@ export class RedisConnection {
   #hasDisconnected (): void {
     this.#number++
     this.#retry?.cancel()
+    this.#isNotLate()
     this.#connected = false
     if (this.#lost) return
     this.#lost = true
     report.storeLost(this.#log, this.#error)
   }
 
+  #isNotLate (): void {
+    this.#late?.cancel()
+    this.#late = undefined
+  }
+
   /** Warns if Redis does not write every change to disk: with its default configuration a crash loses the last minutes. */
   async #checkPersistence (): Promise<void> {
     try {
-      const appendonly = settingOf(await command(this.client, 'CONFIG', 'GET', 'appendonly'))
+      const appendonly = settingOf(await commandAt(this.client, this.#key, 'CONFIG', 'GET', 'appendonly'))
       if (appendonly === 'yes') return
-      report.notPersisted(this.#log, settingOf(await command(this.client, 'CONFIG', 'GET', 'save')) !== '')
+      report.notPersisted(this.#log, settingOf(await commandAt(this.client, this.#key, 'CONFIG', 'GET', 'save')) !== '')
     } catch {
       // A managed Redis may refuse CONFIG, and be durable all the same.
     }
@@ -235,8 +270,8 @@ export class RedisConnection {
 }
 
 /** The time of the store, in milliseconds since the epoch. */
-async function timeOf (client: Client): Promise<number> {
-  const [seconds, microseconds] = await command(client, 'TIME') as [string, string]
+async function timeOf (client: Client, key: string): Promise<number> {
+  const [seconds, microseconds] = await commandAt(client, key, 'TIME') as [string, string]
   return Number(seconds) * 1_000 + Number(microseconds) / 1_000
 }
 

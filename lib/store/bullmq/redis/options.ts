@@ -8,6 +8,11 @@ const SILENCE = 4_000
 /** The same where commands block, which BullMQ and the control stream let wait for 10 s at most; in milliseconds. */
 export const BLOCKED_SILENCE = 12_000
 
+/** How long to wait before a command is sent again to a node of a cluster, in milliseconds. */
+const REDIRECT = 100
+/** How often a command that blocks is sent to a node of a cluster: as ioredis does by default. */
+export const BLOCKED_TRIES = 16
+
 /** How long to wait before the next try to connect, in milliseconds. Short, so that a store that is back is noticed soon. */
 const retryDelay = (tries: number): number => Math.min(tries * 100, 2_000)
 
@@ -46,13 +51,22 @@ const commands = {
   monitor: false
 } satisfies RedisOptions
 
-/** For a cluster of ioredis. */
+/**
+ * For a cluster of ioredis. It sends a command again where the node is gone, has lost its keys to another one, or says that the cluster is down. By default it gives up after 16
+ * tries, which a failover outlasts: the end of a run would not be recorded, and the run begun again.
+ */
 export function forCluster ({ clusterRetryStrategy, redisOptions }: ClusterOptions): ClusterOptions {
   return {
     enableOfflineQueue: true,
     enableAutoPipelining: false,
     scaleReads: 'master',
     clusterRetryStrategy: lasting(clusterRetryStrategy),
+    // A node that is gone leaves: its commands would wait for it, and never ask who has its keys now.
+    clusterNodeRetryStrategy: undefined as never,
+    maxRedirections: Infinity,
+    retryDelayOnFailover: REDIRECT,
+    retryDelayOnClusterDown: REDIRECT,
+    retryDelayOnTryAgain: REDIRECT,
     redisOptions: { ...redisOptions, ...commands }
   }
 }
