@@ -36,8 +36,8 @@ export class Redis {
   get url (): string { return `redis://127.0.0.1:${this.port}` }
 
   /** Makes one of our own, and starts it. By default it keeps everything on disk. */
-  static async start (t: { teardown (callback: () => unknown): void }, settings: string[] = ['--appendonly', 'yes', '--appendfsync', 'always']): Promise<Redis> {
-    const redis = new Redis(await freePort(), await mkdtemp(join(tmpdir(), 'background-tasks-')), settings)
+  static async start (t: { teardown (callback: () => unknown): void }, settings: string[] = ['--appendonly', 'yes', '--appendfsync', 'always'], port?: number): Promise<Redis> {
+    const redis = new Redis(port ?? await freePort(), await mkdtemp(join(tmpdir(), 'background-tasks-')), settings)
     t.teardown(async () => {
       await redis.kill()
       await rm(redis.#dir, { recursive: true, force: true })
@@ -98,7 +98,7 @@ export async function redisUrl (t: Test): Promise<string> {
   return process.env['REDIS_URL'] ?? (await Redis.start(t)).url
 }
 
-async function freePort (): Promise<number> {
+export async function freePort (): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo

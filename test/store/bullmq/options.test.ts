@@ -19,7 +19,7 @@ import { forRedis } from '../../../lib/store/bullmq/redis/options.ts'
 import { built, Child, noSignals } from '../../support/child.ts'
 import type { Work } from '../../fixtures/durable.ts'
 import { aborted, build, deferred, logged, rejection } from '../../support/helper.ts'
-import { needsRedis, Redis, redisUrl } from '../../support/redis.ts'
+import { needsRedis, redisUrl } from '../../support/redis.ts'
 import { nextMillisecond } from '../../support/queues.ts'
 import { share, until } from '../../support/shared.ts'
 
@@ -120,32 +120,6 @@ t.test('that the store is away is logged, however quiet its queues are', async t
   app.addBackgroundTask('b', { every: '1h', cluster: true, logLevel: 'silent' }, () => {})
   await app.ready()
   t.match(await logged(lines, 'the store cannot be reached: it is tried again'), { level: 'error', err: { code: 'ECONNREFUSED' } })
-})
-
-t.test('on a Redis cluster', needsRedis(true), async t => {
-  const { port } = await Redis.start(t, ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'])
-  const node = new IORedis(port)
-  t.teardown(() => { node.disconnect() })
-  // Not ADDSLOTSRANGE, which Redis has from 7 on.
-  await node.cluster('ADDSLOTS', ...Array.from({ length: 16_384 }, (_, slot) => slot))
-  await until(async () => (await node.cluster('INFO')).includes('cluster_state:ok'))
-  // With options that a connection which waits for runs cannot bear.
-  const connection = new Cluster([{ host: '127.0.0.1', port }], { redisOptions: { commandTimeout: 500, socketTimeout: 500, stringNumbers: true, maxRetriesPerRequest: 1 } })
-  t.teardown(() => { connection.disconnect() })
-  const { app, queue, lines } = await share(t, { connection, prefix: '{shop}' }, {}, {}, async ({ payload, signal }) => { if (payload.do === 'hold') await aborted(signal) })
-  const ticked = deferred<unknown>()
-  app.addBackgroundTask('tick', { every: '100ms', cluster: true }, ({ id }) => { ticked.resolve(id) })
-  t.match(await ticked.promise, /^tick-\d+$/)
-  await sleep(1_500)
-  await queue.enqueue(work, { key: 'k', keyUntil: 'started', delay: 10 })
-  await queue.drain()
-  const { id } = await queue.enqueue({ ...work, do: 'hold' })
-  await until(async () => (await queue.counts()).active === 1)
-  await queue.cancel(id)
-  await queue.pause()
-  await queue.enqueue(work)
-  t.match(await queue.counts(), { waiting: 1, delayed: 0, active: 0, succeeded: 2, failed: 0 })
-  t.same(lines.filter(({ level }) => level === 'error'), [])
 })
 
 t.test('queues that BullMQ cannot have are refused, and nothing is connected to', async t => {
