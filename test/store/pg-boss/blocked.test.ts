@@ -1,5 +1,6 @@
 // An event loop that is blocked, or an answer that is late, for longer than the lease: a run that another process may have is not begun.
 import { Worker } from 'node:worker_threads'
+import pg from 'pg'
 import t from 'tap'
 import { pgBoss } from '../../../lib/store/pg-boss/index.ts'
 import { freshSchema, needsPostgres, Postgres } from '../../support/postgres.ts'
@@ -50,6 +51,35 @@ t.test('over PostgreSQL', needsPostgres(true), async t => {
       t.match(await other.queue.counts(), { succeeded: 2, failed: 0 })
     })
   }
+
+  t.test('a run whose lease is lost on its way here counts a crash, once, though it was not begun: with no crash left it has failed, and stays so', { timeout: 60_000 }, async t => {
+    const schema = freshSchema()
+    const proxy = await Proxy.start(t, postgres.port)
+    const began: number[] = []
+    const slow = await share(t, pgBoss({ connectionString: postgres.urlOf(proxy.port), schema, lease: LEASE, maxCrashes: 1 }), {}, {}, ({ payload }) => { began.push(payload.n) })
+    await slow.queue.pause()
+    const { id } = await slow.queue.enqueue({ n: 1, do: 'work' })
+    const lock = new pg.Client({ connectionString: postgres.url })
+    await lock.connect()
+    t.teardown(async () => { await lock.end() })
+    await lock.query(`BEGIN; LOCK TABLE ${schema}.job`)
+    await slow.queue.resume()
+    await until(async () => (await postgres.query("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%claimed%'")).length > 0)
+    proxy.stallAnswers()
+    await lock.query('ROLLBACK')
+
+    const other = await share(t, pgBoss({ connectionString: postgres.url, schema, lease: LEASE, maxCrashes: 1 }), {}, {}, ({ payload }) => { began.push(payload.n) })
+    t.match(await other.queue.finished(id), { outcome: 'failed', error: { message: /has died, or lost its lease, 1 time: it is not run again/ } })
+    await other.app.close()
+    proxy.resume()
+    const next = await slow.queue.enqueue({ n: 2, do: 'work' })
+    t.match(await slow.queue.finished(next.id), { outcome: 'succeeded' })
+    t.same(began, [2])
+    t.match(await slow.queue.get(id), { state: 'failed', attempt: 1 })
+    const crashes = [...slow.lines, ...other.lines].filter(({ msg }) => msg.startsWith('run taken over'))
+    t.match(crashes, [{ run: id, crash: 1 }])
+    t.equal(crashes.length, 1)
+  })
 
   t.test('a run is not begun whose lease was lost while the handler of another one, claimed with it, blocked the loop', async t => {
     const schema = freshSchema()
