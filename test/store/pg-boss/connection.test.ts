@@ -1,10 +1,16 @@
 // How long a call waits for the database: of a server, and of one that this process starts.
+import { once } from 'node:events'
+import { get, type IncomingMessage } from 'node:http'
 import type { FastifyBaseLogger } from 'fastify'
 import { install } from '@sinonjs/fake-timers'
 import t, { type Test } from 'tap'
 import { StoreConnection } from '../../../lib/store/pg-boss/engine/connection.ts'
 import type { Database } from '../../../lib/store/pg-boss/database.ts'
+import { PgBossQueue } from '../../../lib/store/pg-boss/queue.ts'
+import { Supervisor } from '../../../lib/store/pg-boss/runs/index.ts'
+import { jobStatements, scheduleStatements } from '../../../lib/store/pg-boss/sql/index.ts'
 import { Clock } from '../../../lib/time/index.ts'
+import { build as buildApp, deferred, rejection } from '../../support/helper.ts'
 
 const silent = new Proxy({}, { get: () => () => {} }) as FastifyBaseLogger
 
@@ -87,4 +93,38 @@ t.test('a queue that closes meanwhile lets nobody wait for the start', async t =
   connection.closing()
   await tick(3_600)
   t.equal(await call, 'FST_BG_STORE_UNAVAILABLE')
+})
+
+t.test('an application that closes lets no request wait for the start, as it waits for the request', { timeout: 30_000 }, async t => {
+  const { connection, tick } = build(t, true)
+  const [sql, leases, clock] = [jobStatements('schema', 'channel'), { lease: 10_000, maxCrashes: 5 }, new Clock()]
+  const { app } = await buildApp(t, {
+    stores: {
+      default: {
+        open: (options, worker) => new PgBossQueue({
+          connection, sql, scheduleSql: scheduleStatements('schema', 'channel', sql), options, leases, name: options.name, worker, call: async work => await connection.call(work)
+        }, new Supervisor(connection, sql, leases, clock)),
+        async stop () { await connection.stop() }
+      }
+    }
+  })
+  const queue = app.addBackgroundQueue('work', () => {})
+  const asked = deferred()
+  let refused: Error | undefined
+  app.get('/', async () => {
+    asked.resolve()
+    refused = await rejection(queue.enqueue('payload'))
+    throw refused
+  })
+  const address = await app.listen({ port: 0, host: '127.0.0.1' })
+  const answer = once(get(address, { agent: false }), 'response') as Promise<[IncomingMessage]>
+  await asked.promise
+  await tick(1_000)
+  const closed = app.close()
+  await tick(3_600)
+  t.match(refused, { code: 'FST_BG_STORE_UNAVAILABLE' })
+  // Where it waits for the start, it does so no longer.
+  await tick(30_000)
+  t.equal((await answer)[0].resume().statusCode, 503)
+  await closed
 })
