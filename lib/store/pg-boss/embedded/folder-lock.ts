@@ -43,13 +43,13 @@ export class FolderLock {
     const database = new DatabaseSync(join(folder, 'lock'))
     try {
       database.exec('PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
+      const owner: Owner = { pid: process.pid, host: hostname(), since: now.toISOString(), program: process.argv.slice(0, 2).join(' ') }
+      writeFileSync(ownerFile(folder), `${JSON.stringify(owner)}\n`)
+      return new FolderLock(database)
     } catch (error) {
       database.close()
       throw (error as { errcode?: number }).errcode === SQLITE_BUSY ? lockedError(folder) : error
     }
-    const owner: Owner = { pid: process.pid, host: hostname(), since: now.toISOString(), program: process.argv.slice(0, 2).join(' ') }
-    writeFileSync(ownerFile(folder), `${JSON.stringify(owner)}\n`)
-    return new FolderLock(database)
   }
 
   /** Gives the folder free. Idempotent. */

@@ -332,8 +332,9 @@ function isOurs (error: unknown): boolean {
   return String((error as { code?: unknown } | undefined)?.code).startsWith('FST_BG_')
 }
 
-/** The message of an error; of an AggregateError, such as one for each address that was tried, all messages. */
+/** The message of an error; of an AggregateError, such as one for each address that was tried, all messages. With what PostgreSQL says that is to be done, as on a full disk. */
 function messageOf (error: Error): string {
-  const { message, errors = [] } = error as Error & { errors?: Error[] }
-  return [message, ...errors.map(({ message }) => message)].filter(text => text !== '').join(', ')
+  const { message, errors = [], hint } = error as Error & { errors?: Error[], hint?: string }
+  const text = [message, ...errors.map(({ message }) => message)].filter(text => text !== '').join(', ')
+  return hint === undefined ? text : `${text}. ${hint.replace(/\.$/, '')}`
 }
