@@ -1,12 +1,12 @@
 // An event loop that is blocked, or an answer that is late, for longer than the lease: a run that another process may have is not begun.
 import { Worker } from 'node:worker_threads'
 import pg from 'pg'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { pgBoss } from '../../../lib/store/pg-boss/index.ts'
 import { freshSchema, needsPostgres, Postgres } from '../../support/postgres.ts'
 import { Proxy } from '../../support/proxy.ts'
 import { held } from '../../support/queues.ts'
-import { share, until } from '../../support/shared.ts'
+import { share, type Shared, until } from '../../support/shared.ts'
 
 const LEASE = 1_000
 
@@ -20,10 +20,7 @@ t.test('over PostgreSQL', needsPostgres(true), async t => {
       const began: number[][] = [[], []]
       const two = held()
       const slow = await share(t, pgBoss({ connectionString: postgres.urlOf(proxy.port), schema, lease: LEASE }), {}, {}, async ({ payload }) => { began[0]?.push(payload.n) })
-      // It claims when the delay is over.
-      const { id } = await slow.queue.enqueue({ n: 1, do: 'work' }, { delay: 500 })
-      await until(async () => (await slow.queue.counts()).delayed === 1)
-      proxy.stallAnswers()
+      const id = await claim(t, slow, proxy, schema)
       const since = async (): Promise<number | undefined> => {
         const [row] = await postgres.query(`SELECT extract(epoch FROM clock_timestamp() - heartbeat_on)::float8 * 1000 AS since FROM ${schema}.job WHERE id = $1 AND state = 'active'`, [id])
         return row?.['since'] as number | undefined
@@ -57,17 +54,7 @@ t.test('over PostgreSQL', needsPostgres(true), async t => {
     const proxy = await Proxy.start(t, postgres.port)
     const began: number[] = []
     const slow = await share(t, pgBoss({ connectionString: postgres.urlOf(proxy.port), schema, lease: LEASE, maxCrashes: 1 }), {}, {}, ({ payload }) => { began.push(payload.n) })
-    await slow.queue.pause()
-    const { id } = await slow.queue.enqueue({ n: 1, do: 'work' })
-    const lock = new pg.Client({ connectionString: postgres.url })
-    await lock.connect()
-    t.teardown(async () => { await lock.end() })
-    await lock.query(`BEGIN; LOCK TABLE ${schema}.job`)
-    await slow.queue.resume()
-    await until(async () => (await postgres.query("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%claimed%'")).length > 0)
-    proxy.stallAnswers()
-    await lock.query('ROLLBACK')
-
+    const id = await claim(t, slow, proxy, schema)
     const other = await share(t, pgBoss({ connectionString: postgres.url, schema, lease: LEASE, maxCrashes: 1 }), {}, {}, ({ payload }) => { began.push(payload.n) })
     t.match(await other.queue.finished(id), { outcome: 'failed', error: { message: /has died, or lost its lease, 1 time: it is not run again/ } })
     await other.app.close()
@@ -111,4 +98,19 @@ t.test('over PostgreSQL', needsPostgres(true), async t => {
     t.same(began, [1, 2], 'it is taken over when that process gives no sign of life')
     t.match(await queue.counts(), { succeeded: 2, failed: 0 })
   })
+
+  /** Lets `slow` claim a run, of which it does not hear: no answer passes the proxy from then on. Resolves to the id of the run. */
+  async function claim (t: Test, slow: Shared, proxy: Proxy, schema: string): Promise<string> {
+    await slow.queue.pause()
+    const { id } = await slow.queue.enqueue({ n: 1, do: 'work' })
+    const lock = new pg.Client({ connectionString: postgres.url })
+    await lock.connect()
+    t.teardown(async () => { await lock.end() })
+    await lock.query(`BEGIN; LOCK TABLE ${schema}.job`)
+    await slow.queue.resume()
+    await until(async () => (await postgres.query("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%claimed%'")).length > 0)
+    proxy.stallAnswers()
+    await lock.query('ROLLBACK')
+    return id
+  }
 })
