@@ -115,7 +115,9 @@ export class EngineThread {
 
 function reason (why: string, log: string[]): string {
   const fatal = log.filter(line => /\b(FATAL|PANIC|DETAIL):/.test(line)).map(line => line.replace(/^.*?\b(FATAL|PANIC|DETAIL): +/, ''))
-  return fatal.length === 0 ? why : `${why}: ${fatal.join(' ')}`
+  if (fatal.length === 0) return why
+  // Of each abort, WebAssembly says only how to build it for more.
+  return `${why.startsWith('Aborted(') ? 'it has stopped' : why}: ${fatal.join(' ')}`
 }
 
 /** An error as PostgreSQL's own client makes it. */
