@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Action, Monkey } from './engines/index.ts'
-import { LEASE } from './rules.ts'
+import { LEASE, TURN } from './rules.ts'
 import type { Worker, World } from './world.ts'
 
 /** How many workers there are. */
@@ -42,7 +42,7 @@ export async function torment (world: World, below: (limit: number) => number, m
     { name: 'SIGTERM', weight: 3, act: worker => { world.terminate(worker) } },
     { name: 'start', weight: 3, act: async () => { if (world.alive.length < MANY) await start(); else return false } },
     { name: 'block', weight: 3, act: worker => { world.tell(worker, { do: 'block', ms: below(3 * LEASE) }) } },
-    { name: 'clock', weight: 2, act: worker => { world.tell(worker, { do: 'turn', ms: below(10_000) - 5_000 }) } },
+    { name: 'clock', weight: 2, act: worker => { world.tell(worker, { do: 'turn', ms: below(2 * TURN) - TURN }) } },
     { name: 'drop', weight: 3, act: ({ name, proxy }) => { disturb(name, 'drop', () => { proxy.drop() }, () => {}, 15_000) } },
     { name: 'stall', weight: 3, act: ({ name, proxy }) => { disturb(name, 'stall', () => { proxy.stall() }, () => { proxy.resume() }, below(4 * LEASE)) } },
     { name: 'cut', weight: 2, act: ({ name, proxy }) => { disturb(name, 'cut', () => { proxy.cut() }, () => {}, 1_000) } },

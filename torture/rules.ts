@@ -11,6 +11,10 @@ export const MAX_CRASHES = 5
 export const RATE = 20
 /** Period of the cluster task `grid`, in milliseconds. */
 export const GRID = 500
+/** The most missed ticks that `misfire: 'all'` runs: the last ones. */
+export const CAUGHT_UP = 100
+/** How far the clock of a process is turned at most, forward or back, in milliseconds. */
+export const TURN = 5_000
 /** Keys of the queue `keyed`. */
 export const KEYS = 8
 

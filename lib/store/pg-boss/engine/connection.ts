@@ -7,7 +7,7 @@ import { StoreClock } from '../../engines/index.ts'
 import type { Database } from '../database.ts'
 import { isOfConnection } from '../server/index.ts'
 import type { BossEngine } from './boss-engine.ts'
-import { channelOf, engineChannelOf, type Message, read } from './messages.ts'
+import { type Hears, Messenger } from './messenger.ts'
 
 /** Limit of a call, in milliseconds: below the 5 s that the store promises of a database that is there, or away. */
 const CALL_TIMEOUT = 4_500
@@ -15,34 +15,26 @@ const CALL_TIMEOUT = 4_500
 const START_TIMEOUT = 30_000
 /** How long to wait before the database is tried again, in milliseconds. */
 const AGAIN = 1_000
-/** How long a notification may take that proves that they arrive, and how long until it is tried again if it does not; in milliseconds. */
-const [PROOF, UNHEARD] = [2_000, 60_000]
 /** What PostgreSQL says if somebody has removed the tables, or the queue from them. */
 const gone = new Set(['42P01', '3F000', '42883', '42704', '23503'])
 
-/** Who hears the messages to a queue. */
-export type Hears = (message: Message) => void
-
 /**
- * The connection to the database: it starts the engine there, knows whether the database answers, and its calls end in time whether it does or not. It also carries the messages
- * between processes, by LISTEN and NOTIFY. Where these do not arrive, as behind PgBouncer, the parts of a queue look by themselves.
+ * The connection to the database: it starts the engine there, knows whether the database answers, and its calls end in time whether it does or not. It connects anew what hears the
+ * messages between processes.
  */
 export class StoreConnection {
   readonly #database: Database
   readonly #engine: BossEngine
-  readonly #schema: string
+  readonly #messenger: Messenger
   readonly #timeQuery: string
   readonly #clock: Clock
   readonly #log: FastifyBaseLogger
   readonly #storeClock: StoreClock
   readonly #onConnected = new Set<() => void>()
-  readonly #queues = new Map<string, Set<Hears>>()
   /** Calls that wait until the database answers. */
   readonly #waiting = new Set<() => void>()
-  #unlisten: Array<() => Promise<void>> = []
   #started = false
   #connected = false
-  #listening = false
   #connecting = false
   #lost = false
   #ended = false
@@ -52,20 +44,22 @@ export class StoreConnection {
   #answers = true
   #error: Error | undefined
   #timer: Timer | undefined
-  #saidUnheard = false
-  #unheard: Timer | undefined
-  /** Waits for the notification that proves that notifications arrive. */
-  #proof: { text: string, heard: () => void } | undefined
 
   constructor (database: Database, engine: BossEngine, schema: string, timeQuery: string, clock: Clock, log: FastifyBaseLogger) {
     this.#database = database
     this.#waitsForStart = database.startsHere === true
     this.#engine = engine
-    this.#schema = schema
     this.#timeQuery = timeQuery
     this.#clock = clock
     this.#log = log
     this.#storeClock = new StoreClock(clock, async () => await this.#time(), ms => { report.clockDiffers(log, ms) })
+    this.#messenger = new Messenger(database, schema, clock, log, {
+      lost: error => {
+        this.#error = error
+        void this.#connect()
+      },
+      again: () => { void this.#connect() }
+    })
     void this.#connect()
   }
 
@@ -73,7 +67,7 @@ export class StoreConnection {
   get connected (): boolean { return this.#connected }
 
   /** Whether messages arrive. */
-  get listening (): boolean { return this.#listening }
+  get listening (): boolean { return this.#messenger.arrive }
 
   get reachable (): boolean { return this.#connected && this.#answers }
 
@@ -93,10 +87,7 @@ export class StoreConnection {
 
   /** Calls `hears` with the messages to a queue. Returns a function that ends this. */
   hear (queue: string, hears: Hears): () => void {
-    const all = this.#queues.get(queue) ?? new Set()
-    this.#queues.set(queue, all)
-    all.add(hears)
-    return () => { all.delete(hears) }
+    return this.#messenger.hear(queue, hears)
   }
 
   async createQueue (name: string): Promise<void> {
@@ -183,11 +174,10 @@ export class StoreConnection {
     this.#ended = true
     this.#connected = false
     this.#timer?.cancel()
-    this.#unheard?.cancel()
     this.#storeClock.stop()
     // They find that it is over.
     for (const begin of [...this.#waiting]) begin()
-    await this.#stopListening()
+    await this.#messenger.stop()
     await this.#engine.stop()
     await this.#database.close()
   }
@@ -223,7 +213,7 @@ export class StoreConnection {
         if (this.#started) await this.#database.executeSql('SELECT 1')
         else await this.#engine.start()
         this.#started = true
-        await this.#listen()
+        await this.#messenger.listen()
         break
       } catch (thrown) {
         if (this.#ended) break
@@ -234,68 +224,6 @@ export class StoreConnection {
     }
     this.#connecting = false
     if (!this.#ended) this.#hasConnected()
-  }
-
-  /** Listens, and proves that notifications arrive: PgBouncer says yes to LISTEN, and keeps what comes. */
-  async #listen (): Promise<void> {
-    if (this.#listening) return
-    await this.#stopListening()
-    const lost = (error: Error): void => {
-      if (!this.#listening) return
-      this.#listening = false
-      this.#error = error
-      void this.#connect()
-    }
-    const text = `proof ${Math.random()}`
-    let proved = false
-    try {
-      const heard = new Promise<void>(resolve => { this.#proof = { text, heard: resolve } })
-      const channel = channelOf(this.#schema)
-      this.#unlisten.push(await this.#database.listen(channel, payload => { this.#hear(payload) }, lost))
-      this.#unlisten.push(await this.#database.listen(engineChannelOf(this.#schema), queue => { this.#tell(queue, { type: 'due', wait: 0 }) }, lost))
-      await this.#database.executeSql('SELECT pg_notify($1, $2)', [channel, text])
-      proved = await this.#heardIn(PROOF, heard)
-    } catch (error) {
-      // If the database is gone, this says so; if not, only listening is refused.
-      await this.#database.executeSql('SELECT 1')
-      this.#error = toError(error)
-    }
-    this.#proof = undefined
-    this.#listening = proved
-    this.#database.prepares = proved
-    if (proved) return
-    await this.#stopListening()
-    if (!this.#saidUnheard) report.unheard(this.#log)
-    this.#saidUnheard = true
-    this.#unheard = this.#clock.after(UNHEARD, () => { void this.#connect() })
-  }
-
-  async #heardIn (ms: number, heard: Promise<void>): Promise<boolean> {
-    return await new Promise<boolean>(resolve => {
-      const timer = this.#clock.after(ms, () => { resolve(false) })
-      void heard.then(() => {
-        timer.cancel()
-        resolve(true)
-      })
-    })
-  }
-
-  async #stopListening (): Promise<void> {
-    this.#listening = false
-    await Promise.all(this.#unlisten.splice(0).map(async unlisten => { await unlisten().catch(() => {}) }))
-  }
-
-  #hear (payload: string): void {
-    if (this.#proof?.text === payload) {
-      this.#proof.heard()
-      return
-    }
-    const heard = read(payload)
-    if (heard !== undefined) this.#tell(heard.queue, heard.message)
-  }
-
-  #tell (queue: string, message: Message): void {
-    for (const hears of this.#queues.get(queue) ?? []) hears(message)
   }
 
   #hasConnected (): void {
