@@ -67,9 +67,9 @@ export async function torment (world: World, below: (limit: number) => number, m
 
   await Promise.all(healing)
   while (world.alive.length < FEW) await start()
-  for (const worker of world.alive) {
-    world.tell(worker, { do: 'turn', ms: 0 })
-    world.tell(worker, { do: 'quiet' })
-  }
+  for (const worker of world.alive) world.tell(worker, { do: 'turn', ms: 0 })
+  // First nobody schedules any more: a schedule that is made again after its end would begin with a gap.
+  await Promise.all(world.alive.map(async worker => await world.ask(worker, { do: 'quiet' })))
+  for (const worker of world.alive) world.tell(worker, { do: 'unschedule' })
   return done
 }

@@ -41,10 +41,10 @@ export interface Work {
 export type Order =
   | { do: 'block' | 'turn', ms: number }
   | { do: 'cancel' | 'remove' | 'retryFailed' | 'pause' }
-  | { do: 'quiet' | 'counts' | 'list' }
+  | { do: 'quiet' | 'unschedule' | 'counts' | 'list' }
 
 /** The runs of a queue that have ended, by the store. */
 export interface Listed { queue: string, state: 'succeeded' | 'failed', id: string, message: string | undefined }
 
-/** What a worker answers to `counts` and `list`. */
-export type Answer = { pending: number } | { listed: Listed[] }
+/** What a worker answers to `quiet`, `counts` and `list`. */
+export type Answer = { quiet: true } | { pending: number } | { listed: Listed[] }

@@ -25,6 +25,8 @@ setInterval(() => {
 
 /** Aborts when the process is to enqueue no more. */
 const producing = new AbortController()
+/** Resolves when this process has scheduled what there is to schedule. */
+let scheduling = Promise.resolve()
 /** How long a process may stay up when its application has closed, in milliseconds. */
 const STAY = 3_000
 /** How far the monkey has turned the clock of this process, in milliseconds. */
@@ -200,8 +202,10 @@ async function obey (order: Order): Promise<void> {
     case 'turn': turned = order.ms; break
     case 'quiet':
       producing.abort()
-      await unschedule()
+      await scheduling
+      answer({ quiet: true })
       break
+    case 'unschedule': await unschedule(); break
     case 'cancel':
     case 'remove':
     case 'retryFailed':
@@ -270,4 +274,4 @@ function answer (what: Answer): void {
 await app.ready()
 journal.write('up')
 void produce()
-void schedule()
+scheduling = schedule()
