@@ -270,8 +270,8 @@ function * ticks (executions: Execution[], disturbed: Disturbed): Generator<stri
     const dues = [...new Set([...ids.keys(), ...stoodFor])].sort((a, b) => a - b)
     const gaps = dues.slice(1).filter((due, i) => due - (dues[i] ?? NaN) > period)
     // Nobody could enqueue a tick for so long that more were missed than are caught up: the older ones are left out.
-    const isCaughtUp = (due: number): boolean => own.some(({ dueAt, begin }) => dueAt === due && begin - due >= (CAUGHT_UP - 1) * period - TURN)
-    for (const due of gaps.filter(due => !isCaughtUp(due))) yield `${queue}: ticks before ${new Date(due).toISOString()} are lost`
+    const isFirstCaughtUp = (due: number): boolean => own.some(({ dueAt, begin }) => dueAt === due && begin - due >= (CAUGHT_UP - 1) * period - TURN)
+    for (const due of gaps.filter(due => !isFirstCaughtUp(due))) yield `${queue}: ticks before ${new Date(due).toISOString()} are lost`
   }
 }
 

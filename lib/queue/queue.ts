@@ -222,7 +222,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
   override get isOver (): boolean { return this.#over }
 
   /** Runs one attempt, for the store. */
-  execute (run: ClaimedRun, settle: (settlement: Settlement) => void, now?: number): void {
+  execute (run: ClaimedRun, settle: (settlement: Settlement) => void, readAt?: number): void {
     if (run.damage !== undefined) {
       this.#refuse(run, new errorCodes.FST_BG_INVALID_PAYLOAD(this.name, run.damage.why), settle, !run.damage.final)
       return
@@ -235,7 +235,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
       this.#refuse(run, error, settle, true)
       return
     }
-    this.#attempt(run, payload, settle, this.#handler, true, now)
+    // A validator may take a while.
+    this.#attempt(run, payload, settle, this.#handler, true, this.#payloads.hasSchema ? undefined : readAt)
   }
 
   abort (id: string, why: 'cancelled' | 'lost'): void {
@@ -332,8 +333,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     if (this.#over) throw new errorCodes.FST_BG_CLOSING(`Background queue "${this.name}" accepts no more payloads`)
   }
 
-  #attempt (run: ClaimedRun, payload: unknown, settle: (settlement: Settlement) => void, handler: QueueHandler<never, FastifyInstance>, retried: boolean, now?: number): void {
-    this.runs.start(new ClaimedAttempt(this, run, payload, handler, this.options.timeout, retried ? this.#retryIn(run) : undefined, settle, now))
+  #attempt (run: ClaimedRun, payload: unknown, settle: (settlement: Settlement) => void, handler: QueueHandler<never, FastifyInstance>, retried: boolean, begunAt?: number): void {
+    this.runs.start(new ClaimedAttempt(this, run, payload, handler, this.options.timeout, retried ? this.#retryIn(run) : undefined, settle, begunAt))
   }
 
   /** Makes an attempt that fails before the handler. */

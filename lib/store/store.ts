@@ -71,10 +71,10 @@ export interface Keep {
 /** A queue, as its store sees it. */
 export interface StoreWorker {
   /**
-   * Runs one attempt; the store calls it for at most `concurrency` runs at a time. Calls `settle` once, when the attempt has ended. Never throws. `now`: the monotonic
-   * time, where somebody has just read the clock.
+   * Runs one attempt; the store calls it for at most `concurrency` runs at a time. Calls `settle` once, when the attempt has ended. Never throws. `readAt`: the
+   * monotonic time, where somebody has just read the clock.
    */
-  execute (run: ClaimedRun, settle: (settlement: Settlement) => void, now?: number): void
+  execute (run: ClaimedRun, settle: (settlement: Settlement) => void, readAt?: number): void
   /** Aborts an active run: somebody has cancelled it, or its lease is lost and another process may run it. */
   abort (id: string, why: 'cancelled' | 'lost'): void
   /** Another process has paused the queue, or resumed it. */

@@ -218,7 +218,7 @@ export function thread ({ threads, timers, events, util, load }: Modules): (run:
   }
 
   /** The `run` of the handler. A class with getters, and not an object of its own shape for each run, which costs a tenth of a short run. */
-  class View implements WorkerRun {
+  class Run implements WorkerRun {
     readonly id: string
     readonly task: string
     readonly attempt: number
@@ -300,7 +300,7 @@ export function thread ({ threads, timers, events, util, load }: Modules): (run:
     }
     if (typeof handler === 'string') return result(one, 'not loaded', { what: handler })
     try {
-      const work = handler(new View(one, run))
+      const work = handler(new Run(one, run))
       one.open = true
       one.abort()
       const value = await work

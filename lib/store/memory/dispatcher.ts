@@ -8,8 +8,8 @@ const SLICE = 5
 export interface RunSource {
   /** Whether a run waits. */
   readonly any: boolean
-  /** Begins the first waiting run. `now`: the monotonic time, if the clock has just been read. */
-  begin (now: number | undefined): void
+  /** Begins the first waiting run. `readAt`: the monotonic time, if the clock has just been read. */
+  begin (readAt: number | undefined): void
 }
 
 /** Decides when to begin the next run: as soon as one waits and `concurrency` and `rate` allow it. */
@@ -70,32 +70,33 @@ export class Dispatcher {
     this.#woken = true
     defer(() => {
       this.#woken = false
-      this.#sliceEnd = now() + SLICE
-      this.#beginAll(lastNow())
+      const readAt = now()
+      this.#sliceEnd = readAt + SLICE
+      this.#beginAll(readAt)
     })
   }
 
-  /** Called when a run has ended: begins the next, at once unless the dispatcher must yield. `now`: the monotonic time, if the run has just read the clock. */
-  ended (now?: number): void {
+  /** Called when a run has ended: begins the next, at once unless the dispatcher must yield. `readAt`: the monotonic time, if the run has just read the clock. */
+  ended (readAt?: number): void {
     this.#active--
-    if (!this.#beginning) this.#beginAll(now)
+    if (!this.#beginning) this.#beginAll(readAt)
   }
 
-  #beginAll (now?: number): void {
+  #beginAll (readAt?: number): void {
     this.#beginning = true
     // For the first run only: the handlers of further ones begin after that of the first has returned.
-    let readAt = now
+    let justRead = readAt
     try {
       while (this.works && this.#runs.any && this.#active < this.#concurrency && !this.#isRateLimited()) {
-        // The run before has just read the clock.
+        // The run before has read the clock when it began; the first one need not.
         if (lastNow() >= this.#sliceEnd) {
           this.wake()
           return
         }
         this.#active++
         this.#rate?.started(this.#clock.now())
-        this.#runs.begin(readAt)
-        readAt = undefined
+        this.#runs.begin(justRead)
+        justRead = undefined
       }
     } finally {
       this.#beginning = false

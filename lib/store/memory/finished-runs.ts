@@ -27,6 +27,8 @@ export class FinishedRuns<R extends Finished> {
   #first = 0
   #size = 0
   #byId: Map<string, R> | undefined
+  /** How many runs were added since somebody has looked one up. */
+  #unasked = 0
 
   constructor ({ count = Infinity, age = Infinity }: Keep, wall: () => number) {
     this.#count = count
@@ -53,12 +55,16 @@ export class FinishedRuns<R extends Finished> {
     const slot = this.#slotOf(this.#size++)
     this.#runs[slot] = run
     this.#times[slot] = now
-    if (this.#byId !== undefined) this.#byId.set(run.id, this.#at(this.#size - 1))
+    if (this.#byId === undefined) return
+    // Nobody looks runs up any more: the next lookup makes the index anew.
+    if (++this.#unasked > this.#size) this.#byId = undefined
+    else this.#byId.set(run.id, this.#at(this.#size - 1))
   }
 
   find (id: string): R | undefined {
     this.#expire(this.#wall())
     if (this.#size >= INDEXED) this.#byId ??= new Map(this.list().map(run => [run.id, run]))
+    this.#unasked = 0
     if (this.#byId !== undefined) return this.#byId.get(id)
     const place = this.#placeOf(id)
     return place === -1 ? undefined : this.#at(place)
@@ -69,6 +75,7 @@ export class FinishedRuns<R extends Finished> {
     const run = this.find(id)
     if (run === undefined) return undefined
     const place = this.#placeOf(id)
+    if (place === -1) return undefined
     // The smaller part moves.
     if (place < this.#size / 2) {
       for (let at = place; at > 0; at--) this.#move(at - 1, at)

@@ -255,7 +255,7 @@ export class MemoryQueue implements StoreQueue, RunSource, ScheduledQueue {
   get any (): boolean { return this.#pending.waiting.first !== undefined }
 
   /** Hands the first waiting run over, for the dispatcher. */
-  begin (now: number | undefined): void {
+  begin (readAt: number | undefined): void {
     const { waiting, active } = this.#pending
     const entry = waiting.first as Entry
     waiting.remove(entry)
@@ -265,8 +265,10 @@ export class MemoryQueue implements StoreQueue, RunSource, ScheduledQueue {
     this.#endedAt = undefined
     if (entry.more !== undefined) entry.more.interrupted = false
     if (entry.options.keyUntil === 'started') this.#keys.release(entry)
+    // To admit runs, or to read a payload from JSON, may take a while.
+    const isFresh = this.#backpressure.size === 0 && typeof entry.stored !== 'string'
     this.#admit()
-    this.#worker.execute(entry, settlement => { this.#settle(entry, settlement) }, now)
+    this.#worker.execute(entry, settlement => { this.#settle(entry, settlement) }, isFresh ? readAt : undefined)
   }
 
   get #busy (): boolean {

@@ -36,7 +36,7 @@ t.test('a full disk', { skip: noEmbedded || noLimits }, async t => {
   await queue.drain()
 
   const ways = [
-    { full: 'the log of PostgreSQL cannot be written', bytes: 8_192, payload: 'short', message: /the embedded PostgreSQL has ended, since (it has stopped|PGlite failed to initialize properly): .*File too large/ },
+    { full: 'the log of PostgreSQL cannot be written', bytes: 8_192, payload: 'short', message: /the embedded PostgreSQL has ended, since (PostgreSQL has given up|PGlite failed to initialize properly): .*File too large/ },
     { full: 'a table cannot grow', bytes: 2 ** 20, payload: randomBytes(60_000).toString('base64'), message: /cannot be reached: could not extend file .*File too large\. Check free disk space\. It reconnects by itself: try again later/ }
   ]
   for (const { full, bytes, payload, message } of ways) {

@@ -45,12 +45,17 @@ export function claimedRunOf ({ id, data, attemptsMade, deduplicationId, timesta
   return { id: id as string, payload, attempt: attemptsMade + 1, retry, reqId, key: deduplicationId, enqueuedAt: timestamp, tick, trace, damage }
 }
 
+/** The fields that BullMQ reads as JSON, besides the data. */
+const written = ['opts', 'progress', 'parent'] as const
+
 /** Why the fields of a job say nothing that could be run; undefined if they do. */
 export function lossIn (fields: Fields): string | undefined {
-  const { data, opts, progress, parent, atm } = fields
+  const { data, atm } = fields
   if (data === undefined) return 'is lost: Redis has no data of the run any more, as after an eviction. Set maxmemory-policy to noeviction, and enqueue it again'
-  for (const [name, text] of Object.entries({ opts, progress, parent })) {
-    if (text !== undefined && text !== '' && parsed(text) === undefined) return `is no job of this package: its "${name}" in Redis is no JSON. Remove the run`
+  for (const name of written) {
+    const text = fields[name]
+    // What most jobs have is not parsed: each fetched job comes through here.
+    if (text !== undefined && text !== '' && text !== '0' && parsed(text) === undefined) return `is no job of this package: its "${name}" in Redis is no JSON. Remove the run`
   }
   if (atm !== undefined && !/^\d{1,15}$/.test(atm)) return 'is no job of this package: its "atm", the number of its attempts in Redis, is no number. Remove the run'
   return undefined

@@ -211,7 +211,7 @@ function blocking (raw: Raw, [first, second]: unknown[]): unknown[] {
   if (isOfNodeRedis(raw)) return [{ ...first as object, ...forNodeRedis(raw.options ?? {}, BLOCKED_SILENCE) }]
   if (!isCluster(raw)) return [{ ...first as object, socketTimeout: BLOCKED_SILENCE }]
   const { redisOptions } = { ...raw.options, ...second as ClusterOptions }
-  // Who waits asks again by himself. BullMQ abandons a command after some time: sent later, it would take the message that there are jobs.
+  // The caller asks again by itself. BullMQ gives a blocking command up after some time: sent after that, it would take away the marker which says that there are jobs.
   return [first, { ...second as object, maxRedirections: BLOCKED_TRIES, redisOptions: { ...redisOptions, socketTimeout: BLOCKED_SILENCE } }]
 }
 

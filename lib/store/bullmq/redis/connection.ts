@@ -89,7 +89,7 @@ export class RedisConnection {
     return { status: 'degraded', reason: `the store cannot be reached: ${this.#why}` }
   }
 
-  /** Calls `callback` now if the connection is up, and each time it comes up again. Returns a function that ends this. */
+  /** Calls `callback` now if the connection is up, and each time it comes up again, or was proved to be up. Returns a function that ends this. */
   onConnected (callback: () => void): () => void {
     this.#onConnected.add(callback)
     if (this.#connected) callback()
@@ -217,7 +217,7 @@ export class RedisConnection {
   #doubt (): void {
     if (!this.#connected || this.#late !== undefined) return
     this.#late = this.#clock.after(AGAIN, () => {
-      this.#error = this.#nodeError
+      this.#error = this.#nodeError ?? new Error('the node of the cluster that has the keys does not answer')
       this.#hasDisconnected()
       void this.#prove()
     })

@@ -10,6 +10,10 @@ export const BLOCKED_SILENCE = 12_000
 
 /** How long to wait before a command is sent again to a node of a cluster, in milliseconds. */
 const REDIRECT = 100
+/** The same where a node says that another one has the key: two that say so of each other must not be asked without a pause. */
+const MOVED = 20
+/** How often a command is sent to a node of a cluster: for five minutes of a failover, and not for ever where nodes do not agree. */
+const TRIES = 3_000
 /** How often a command that blocks is sent to a node of a cluster: as ioredis does by default. */
 export const BLOCKED_TRIES = 16
 
@@ -63,7 +67,8 @@ export function forCluster ({ clusterRetryStrategy, redisOptions }: ClusterOptio
     clusterRetryStrategy: lasting(clusterRetryStrategy),
     // A node that is gone leaves: its commands would wait for it, and never ask who has its keys now.
     clusterNodeRetryStrategy: undefined as never,
-    maxRedirections: Infinity,
+    maxRedirections: TRIES,
+    retryDelayOnMoved: MOVED,
     retryDelayOnFailover: REDIRECT,
     retryDelayOnClusterDown: REDIRECT,
     retryDelayOnTryAgain: REDIRECT,

@@ -117,7 +117,7 @@ function reason (why: string, log: string[]): string {
   const fatal = log.filter(line => /\b(FATAL|PANIC|DETAIL):/.test(line)).map(line => line.replace(/^.*?\b(FATAL|PANIC|DETAIL): +/, ''))
   if (fatal.length === 0) return why
   // Of each abort, WebAssembly says only how to build it for more.
-  return `${why.startsWith('Aborted(') ? 'it has stopped' : why}: ${fatal.join(' ')}`
+  return `${why.startsWith('Aborted(') ? 'PostgreSQL has given up' : why}: ${fatal.join(' ')}`
 }
 
 /** An error as PostgreSQL's own client makes it. */

@@ -19,8 +19,8 @@ const AGAIN = 1_000
 const gone = new Set(['42P01', '3F000', '42883', '42704', '23503'])
 
 /**
- * The connection to the database: it starts the engine there, knows whether the database answers, and its calls end in time whether it does or not. It connects anew what hears the
- * messages between processes.
+ * The connection to the database: it starts the engine there, knows whether the database answers, and its calls end in time whether it does or not. It lets the messenger listen again
+ * when that has lost its connection.
  */
 export class StoreConnection {
   readonly #database: Database
@@ -58,7 +58,7 @@ export class StoreConnection {
         this.#error = error
         void this.#connect()
       },
-      again: () => { void this.#connect() }
+      tryAgain: () => { void this.#connect() }
     })
     void this.#connect()
   }
@@ -67,7 +67,7 @@ export class StoreConnection {
   get connected (): boolean { return this.#connected }
 
   /** Whether messages arrive. */
-  get listening (): boolean { return this.#messenger.arrive }
+  get listening (): boolean { return this.#messenger.messagesArrive }
 
   get reachable (): boolean { return this.#connected && this.#answers }
 

@@ -15,7 +15,7 @@ export interface MessengerOwner {
   /** Messages arrive no more. */
   lost (error: Error): void
   /** It is time to try again whether messages arrive. */
-  again (): void
+  tryAgain (): void
 }
 
 /** Hears the messages between processes, by LISTEN and NOTIFY, for the queues. Where these do not arrive, as behind PgBouncer, the parts of a queue look by themselves. */
@@ -27,7 +27,7 @@ export class Messenger {
   readonly #owner: MessengerOwner
   readonly #queues = new Map<string, Set<Hears>>()
   #unlisten: Array<() => Promise<void>> = []
-  #arrive = false
+  #messagesArrive = false
   #saidUnheard = false
   #unheard: Timer | undefined
   /** Waits for the notification that proves that notifications arrive. */
@@ -43,7 +43,7 @@ export class Messenger {
   }
 
   /** Whether messages arrive. */
-  get arrive (): boolean { return this.#arrive }
+  get messagesArrive (): boolean { return this.#messagesArrive }
 
   /** Calls `hears` with the messages to a queue. Returns a function that ends this. */
   hear (queue: string, hears: Hears): () => void {
@@ -55,16 +55,18 @@ export class Messenger {
 
   /** Listens, and proves that notifications arrive: PgBouncer says yes to LISTEN, and keeps what comes. Rejects if the database is gone. */
   async listen (): Promise<void> {
-    if (this.#arrive) return
+    if (this.#messagesArrive || this.#stopped) return
     await this.#stopListening()
+    // It was stopped meanwhile.
+    if (this.#stopped) return
     const proved = await this.#prove()
-    this.#arrive = proved
+    this.#messagesArrive = proved
     this.#database.prepares = proved
     if (proved || this.#stopped) return
     await this.#stopListening()
     if (!this.#saidUnheard) report.unheard(this.#log)
     this.#saidUnheard = true
-    this.#unheard = this.#clock.after(UNHEARD, () => { this.#owner.again() })
+    this.#unheard = this.#clock.after(UNHEARD, () => { this.#owner.tryAgain() })
   }
 
   async stop (): Promise<void> {
@@ -76,8 +78,8 @@ export class Messenger {
 
   async #prove (): Promise<boolean> {
     const lost = (error: Error): void => {
-      if (!this.#arrive) return
-      this.#arrive = false
+      if (!this.#messagesArrive) return
+      this.#messagesArrive = false
       this.#owner.lost(error)
     }
     const text = `proof ${Math.random()}`
@@ -99,7 +101,7 @@ export class Messenger {
   }
 
   async #stopListening (): Promise<void> {
-    this.#arrive = false
+    this.#messagesArrive = false
     await Promise.all(this.#unlisten.splice(0).map(async unlisten => { await unlisten().catch(() => {}) }))
   }
 
