@@ -39,6 +39,9 @@ t.test('a loop that calls throwIfAborted ends, and so does one that passes its s
 
 t.test('timeout ends even an endless loop, as a failure', async t => {
   const { app, lines } = await build(t)
+  await app.ready()
+  // Its thread is there: on a busy machine the start of one takes longer than the timeout, and the loop would never begin.
+  await app.addBackgroundTask('first', { every: '1h' }, job('where', { threads: 4 })).trigger().finished
   const { run } = await begun(app, lines, 'loop', { timeout: 2_500 }, 10)
   const { outcome, error, duration } = await run.finished
   t.equal(outcome, 'failed')
