@@ -69,7 +69,6 @@ export async function torment (world: World, below: (limit: number) => number, m
   while (world.alive.length < FEW) await start()
   for (const worker of world.alive) world.tell(worker, { do: 'turn', ms: 0 })
   // First nobody schedules any more: a schedule that is made again after its end would begin with a gap.
-  await Promise.all(world.alive.map(async worker => await world.ask(worker, { do: 'quiet' }).catch(() => {})))
-  for (const worker of world.alive) world.tell(worker, { do: 'unschedule' })
+  for (const order of ['quiet', 'unschedule'] as const) await Promise.all(world.alive.map(async worker => await world.ask(worker, { do: order }).catch(() => {})))
   return done
 }

@@ -46,5 +46,5 @@ export type Order =
 /** The runs of a queue that have ended, by the store. */
 export interface Listed { queue: string, state: 'succeeded' | 'failed', id: string, message: string | undefined }
 
-/** What a worker answers to `quiet`, `counts` and `list`. */
-export type Answer = { quiet: true } | { pending: number } | { listed: Listed[] }
+/** What a worker answers to `quiet`, `unschedule`, `counts` and `list`. */
+export type Answer = { done: true } | { pending: number } | { listed: Listed[] }

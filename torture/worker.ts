@@ -203,9 +203,12 @@ async function obey (order: Order): Promise<void> {
     case 'quiet':
       producing.abort()
       await scheduling
-      answer({ quiet: true })
+      answer({ done: true })
       break
-    case 'unschedule': await unschedule(); break
+    case 'unschedule':
+      await unschedule()
+      answer({ done: true })
+      break
     case 'cancel':
     case 'remove':
     case 'retryFailed':

@@ -124,13 +124,18 @@ t.test('a queue without a logger works', async t => {
   t.match(queue.stats, { succeeded: 1, failed: 1 })
 })
 
-t.test('the duration of a run is its own: neither the first part of the handler before it, nor what that has returned, counts', async t => {
+t.test('the duration of a run is its own: neither the first part of the handler before it, nor what that has returned, nor its validator counts', async t => {
   const clock = fake(t)
   const { app } = await build(t)
   const hold = (): void => { clock.tick(SECOND) }
   const holds = app.addBackgroundQueue('holds', { concurrency: 2 }, ({ payload }) => { if (payload === 'holds') hold() })
   // Written as JSON after the run has ended, and before the next one begins.
   const returns = app.addBackgroundQueue('returns', () => ({ toJSON: () => { hold() } }))
+  app.setValidatorCompiler(() => () => {
+    hold()
+    return true
+  })
+  const validated = app.addBackgroundQueue('validated', { schema: { payload: {} } }, () => {})
   await app.ready()
   for (const payload of ['holds', 'short', 'short']) await holds.enqueue(payload)
   await holds.drain()
@@ -138,6 +143,9 @@ t.test('the duration of a run is its own: neither the first part of the handler 
   for (const i of range(1, 3)) await returns.enqueue(i)
   await returns.drain()
   t.same(returns.history.map(({ duration }) => duration), [0, 0, 0])
+  for (const i of range(1, 2)) await validated.enqueue({ i })
+  await validated.drain()
+  t.same(validated.history.map(({ duration }) => duration), [0, 0])
 })
 
 t.test('a queue remembers its last runs, and what it has counted', async t => {

@@ -142,7 +142,7 @@ export async function command (client: Client, name: string, ...args: string[]):
   return call === undefined ? await raw?.sendCommand([name, ...args]) : await call.call(client, name, ...args)
 }
 
-/** Sends a command that names no key to the node of a cluster that has the key: any node may answer it, and each has its own settings, memory and clock. */
+/** Sends a command without a key, such as TIME. On a cluster it goes to the node that has `key`, as each node has settings, memory and a clock of its own, and ioredis would ask any. */
 export async function commandAt (client: Client, key: string, name: string, ...args: string[]): Promise<unknown> {
   if (!client.isCluster) return await command(client, name, ...args)
   // A transaction goes where its keys are.
