@@ -99,7 +99,9 @@ t.test('with a server', needsPostgres(true), async t => {
     pool.on('connect', client => {
       const { query } = client
       client.query = ((asked: string | { text: string }, ...rest: unknown[]) => {
-        texts.push((typeof asked === 'string' ? asked : asked.text).trim())
+        const text = (typeof asked === 'string' ? asked : asked.text).trim()
+        // It asks for no row, and only before something that does.
+        if (text !== 'DISCARD PLANS') texts.push(text)
         return (query as (...args: unknown[]) => unknown).call(client, asked, ...rest)
       }) as never
     })

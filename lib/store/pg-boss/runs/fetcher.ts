@@ -212,8 +212,7 @@ export class Fetcher {
   async #claim (room: number): Promise<{ rows: JobRow[], wait: number | undefined }> {
     const { call, sql, name, options: { rate } } = this.#context
     if (rate === undefined && !this.exclusive) {
-      const { rows } = await call(async db => await db.executeSql(sql.claim, [name, room])) as { rows: JobRow[] }
-      return { rows, wait: undefined }
+      return { rows: await call(async db => await claimed(db, sql.claim, name, room)), wait: undefined }
     }
     return await call(async db => await db.transaction(async tx => await this.#claimLimited(tx, room)))
   }
@@ -237,7 +236,7 @@ export class Fetcher {
       if (active?.active === true) return { rows: [], wait: undefined }
       most = 1
     }
-    const { rows } = await tx.executeSql(sql.claimLocked, [name, most]) as { rows: JobRow[] }
+    const rows = await claimed(tx, sql.claimLocked, name, most)
     if (rate !== undefined && rows.length > 0) await tx.executeSql(sql.countRate, [name, per, rows.length])
     const isSpent = rate !== undefined && rows.length === most && most < room
     return { rows, wait: isSpent ? Math.max(1, row.used === 0 ? per : row.left ?? per) : undefined }
@@ -274,4 +273,9 @@ export class Fetcher {
     }
     active.progressing = false
   }
+}
+
+async function claimed (db: SqlExecutor, { one, several }: { one: string, several: string }, name: string, most: number): Promise<JobRow[]> {
+  const { rows } = most === 1 ? await db.executeSql(one, [name]) : await db.executeSql(several, [name, most])
+  return rows as JobRow[]
 }

@@ -13,6 +13,8 @@ const LIMIT = 4_000
 const CONNECT = 5_000
 /** Limit for the connections to end, in milliseconds. */
 const END = 300
+/** How long a connection keeps its plans, in milliseconds: at first, as a new table grows fast, then twice as long each time, and at most. */
+const PLANNED = { first: 100, most: 5_000 }
 
 /** A connection whose socket can be cut. */
 interface Cuttable { connection?: { stream?: { destroy? (): void } } }
@@ -32,6 +34,8 @@ export class ServerDatabase implements Database {
   readonly #names = new Map<string, string>()
   /** When each connection has last answered, on the monotonic timeline. */
   readonly #answered = new WeakMap<PooledClient, number>()
+  /** How long each connection keeps its plans, and until when. */
+  readonly #plans = new WeakMap<PooledClient, { kept: number, until: number }>()
   /** When a connection was last found not to answer: the idle ones from before may be as dead. */
   #suspectedAt = -Infinity
   prepares = false
@@ -158,7 +162,7 @@ export class ServerDatabase implements Database {
     }
   }
 
-  /** A statement of ours takes longer to plan than to run: each connection plans it once. */
+  /** A statement of ours takes longer to plan than to run: each connection plans it once, and again from time to time. */
   async #query (client: PooledClient, text: string, values: unknown[] | undefined, isOurs: boolean): Promise<{ rows: unknown[] }> {
     if (!this.prepares || !isOurs || values === undefined) return await client.query(text, values as unknown[])
     let name = this.#names.get(text)
@@ -167,8 +171,19 @@ export class ServerDatabase implements Database {
       name = `fbt_${createHash('sha1').update(text).digest('hex').slice(0, 16)}`
       this.#names.set(text, name)
     }
+    await this.#renewPlans(client)
     const prepared = { name, text, values }
     return await client.query(prepared as never)
+  }
+
+  /** A plan that was made for an empty table reads all waiting runs to find one, and the server itself would keep it until it analyzes the table, which may take minutes. */
+  async #renewPlans (client: PooledClient): Promise<void> {
+    const now = this.#clock.now()
+    const plans = this.#plans.get(client)
+    if (plans !== undefined && now < plans.until) return
+    const kept = Math.min(PLANNED.most, (plans?.kept ?? PLANNED.first / 2) * 2)
+    this.#plans.set(client, { kept, until: now + kept })
+    if (plans !== undefined) await client.query('DISCARD PLANS')
   }
 
   /** A connection that is none of the pool, to the same server. Undefined for a pool that does not say how it connects. */

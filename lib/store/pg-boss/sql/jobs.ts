@@ -23,6 +23,10 @@ const COLUMNS = `j.id::text AS id, j.state::text AS state, j.data, j.output, j.p
   ${micros('j.created_on')} AS created, ${micros('j.start_after')} AS due, ${micros('j.started_on')} AS started, ${micros('j.completed_on')} AS completed`
 
 const NOW = 'clock_timestamp()'
+/**
+ * The name of the queue, which the planner is not to know: of a name that stood in no job when the server last analyzed the table it expects one job, and reads all of the queue to find it.
+ */
+const QUEUE = '(SELECT $1::text)'
 /** What we know of the attempts of a job. Another program may have written anything. */
 const OUTPUT = "CASE WHEN jsonb_typeof(j.output) = 'object' THEN j.output ELSE '{}' END"
 
@@ -33,6 +37,11 @@ function micros (column: string): string {
 /** A time from microseconds since the epoch, which are a text. */
 function timeOf (value: string): string {
   return `('epoch'::timestamptz + ${value}::float8 * interval '1 microsecond')`
+}
+
+/** The planner expects a hundred rows of a JSON, for which it would rather read all runs of the queue. With a limit that it does not know it expects ten, and looks each of them up. */
+function some (json: string): string {
+  return `LIMIT json_array_length(${json}::text::json)`
 }
 
 function numberIn (field: string): string {
@@ -47,8 +56,11 @@ export function jobStatements (schema: string, channel: string) {
   const job = `${s}.job`
   const isWaiting = 'j.state < \'active\' AND j.start_after <= now()'
   const isDelayed = 'j.state < \'active\' AND j.start_after > now()'
+  /* Conditions for a row that is looked up by its id. As texts, so that the planner does not read an index of states instead: where it expects few in a state, it finds that as good. */
+  const isActive = "j.state::text = 'active'"
+  const isUnended = "j.state::text IN ('created', 'retry', 'active')"
   /** What its process has, or may have back. */
-  const isHeld = "(j.state = 'active' OR (j.state = 'retry' AND j.heartbeat_on IS NOT NULL))"
+  const isHeld = `(${isActive} OR (j.state::text = 'retry' AND j.heartbeat_on IS NOT NULL))`
   const tell = (payload: string): string => `pg_notify('${channel}', ${payload})`
   /** Notifies that runs may begin, the first of them at `due`: in how many milliseconds, as the clocks of processes differ. */
   const tellDue = (due: string): string => tell(`'due ' || $1::text || ' ' || greatest(0, ceil(extract(epoch FROM ${due} - ${NOW}) * 1000))::text`)
@@ -56,6 +68,12 @@ export function jobStatements (schema: string, channel: string) {
   const tellEnded = (ended: string): string => `SELECT ${tell("'ended ' || $1::text || ' ' || string_agg(w.run::text, ',')")}
     FROM ${s}.fbt_wait w WHERE w.queue = $1 AND w.run IN (SELECT id FROM ${ended}) HAVING count(*) > 0`
   const releaseKeys = (ended: string): string => `DELETE FROM ${s}.fbt_key k USING ${ended} e WHERE k.queue = $1 AND k.key = e.singleton_key AND k.run = e.id`
+
+  /** Those of a relation `given`, with id and starts, that are still whose they are. Each is looked up by its id, whatever the planner believes to know of the table: that is what OFFSET 0 is for. */
+  const heldOf = (columns: string): string => `
+        SELECT ${columns} FROM given g
+        CROSS JOIN LATERAL (SELECT singleton_key, group_tier, started_on, output, retry_count, state, heartbeat_on FROM ${job} WHERE name = ${QUEUE} AND id = g.id OFFSET 0) j
+        WHERE j.retry_count = g.starts AND ${isHeld}`
 
   /** Inserts the runs of a relation `given`: n, id, data, priority, wait, at, key, tier. */
   const insertion = (where: string): string => `
@@ -66,19 +84,22 @@ export function jobStatements (schema: string, channel: string) {
     ON CONFLICT DO NOTHING`
 
   /** Claims the first runs. `limit` is a number or a parameter, `condition` what must be so. */
-  const claiming = (condition: string): string => `
+  const claiming = (limit: string, condition: string): string => `
     WITH next AS (
-      SELECT id FROM ${job} j WHERE name = $1 AND ${isWaiting} AND NOT blocked ${condition}
-      ORDER BY priority DESC, created_on LIMIT $2 FOR UPDATE SKIP LOCKED
+      SELECT id FROM ${job} j WHERE name = ${QUEUE} AND ${isWaiting} AND NOT blocked ${condition}
+      ORDER BY priority DESC, created_on LIMIT ${limit} FOR UPDATE SKIP LOCKED
     ), claimed AS (
       UPDATE ${job} j SET state = 'active', started_on = ${NOW}, heartbeat_on = ${NOW}, completed_on = NULL,
         retry_count = CASE WHEN started_on IS NULL THEN retry_count ELSE retry_count + 1 END, expire_seconds = ${FOREVER}, heartbeat_seconds = NULL
-      FROM next WHERE j.name = $1 AND j.id = next.id
+      FROM next WHERE j.name = ${QUEUE} AND j.id = next.id
       RETURNING ${COLUMNS}, j.group_tier
     ), freed AS (
       DELETE FROM ${s}.fbt_key k USING claimed c WHERE c.group_tier = 'started' AND k.queue = $1 AND k.key = c.key AND k.run = c.id::uuid
     )
     SELECT * FROM claimed`
+
+  /** With a number that it knows, the server keeps the plan; with another one it makes the plan each time, which takes longer than the claim. In most claims one run has ended, and one begins. */
+  const claims = (condition = ''): { one: string, several: string } => ({ one: claiming('1', condition), several: claiming('$2', condition) })
 
   return {
     /**
@@ -102,17 +123,17 @@ export function jobStatements (schema: string, channel: string) {
 
     /** Which runs have the keys of the text array `$2`, and whether they still wait or run. */
     keys: `
-      SELECT k.key, k.run::text AS run, EXISTS (SELECT 1 FROM ${job} j WHERE j.name = $1 AND j.id = k.run AND j.state <= 'active') AS lives
+      SELECT k.key, k.run::text AS run, EXISTS (SELECT 1 FROM ${job} j WHERE j.name = ${QUEUE} AND j.id = k.run AND ${isUnended}) AS lives
       FROM ${s}.fbt_key k WHERE k.queue = $1 AND k.key = ANY($2::text[])`,
 
     /** Frees the key `$2`, if the run `$3` has it, which is gone. */
     freeKey: `DELETE FROM ${s}.fbt_key WHERE queue = $1 AND key = $2 AND run = $3::uuid`,
 
-    /** Claims at most `$2` runs, unless the queue is paused, or runs one at a time. */
-    claim: claiming(`AND NOT EXISTS (SELECT 1 FROM ${s}.fbt_queue q WHERE q.queue = $1 AND (q.paused OR q.exclusive))`),
+    /** Claims one run, or at most `$2`, unless the queue is paused, or runs one at a time. */
+    claim: claims(`AND NOT EXISTS (SELECT 1 FROM ${s}.fbt_queue q WHERE q.queue = $1 AND (q.paused OR q.exclusive))`),
 
     /** The same, for who has locked the row of the queue. */
-    claimLocked: claiming(''),
+    claimLocked: claims(),
 
     /** Locks the row of the queue, so that one process at a time claims. `$2`: length of the window of the rate, in milliseconds. */
     lockQueue: `
@@ -121,7 +142,7 @@ export function jobStatements (schema: string, channel: string) {
       FROM ${s}.fbt_queue WHERE queue = $1 FOR UPDATE`,
 
     /** Whether a run is active anywhere. */
-    isActive: `SELECT EXISTS (SELECT 1 FROM ${job} WHERE name = $1 AND state = 'active') AS active`,
+    isActive: `SELECT EXISTS (SELECT 1 FROM ${job} WHERE name = ${QUEUE} AND state = 'active') AS active`,
 
     /** Counts `$3` runs in the window of the rate, whose length `$2` is. */
     countRate: `
@@ -133,8 +154,8 @@ export function jobStatements (schema: string, channel: string) {
     /** In how many milliseconds the first delayed run may begin; null if there is none. One look into an index for each state. */
     nextDue: `
       SELECT extract(epoch FROM least(
-        (SELECT start_after FROM ${job} WHERE name = $1 AND state = 'created' AND NOT blocked AND start_after > now() ORDER BY start_after LIMIT 1),
-        (SELECT start_after FROM ${job} WHERE name = $1 AND state = 'retry' AND NOT blocked AND start_after > now() ORDER BY start_after LIMIT 1)
+        (SELECT start_after FROM ${job} WHERE name = ${QUEUE} AND state = 'created' AND NOT blocked AND start_after > now() ORDER BY start_after LIMIT 1),
+        (SELECT start_after FROM ${job} WHERE name = ${QUEUE} AND state = 'retry' AND NOT blocked AND start_after > now() ORDER BY start_after LIMIT 1)
       ) - ${NOW})::float8 * 1000 AS wait`,
 
     /**
@@ -143,17 +164,16 @@ export function jobStatements (schema: string, channel: string) {
      */
     settle: `
       WITH given AS (
-        SELECT * FROM json_to_recordset($2::text::json) AS x (id uuid, starts int, outcome text, value text, error text, wait float8)
+        SELECT * FROM json_to_recordset($2::text::json) AS x (id uuid, starts int, outcome text, value text, error text, wait float8) ${some('$2')}
       ), held AS (
-        SELECT j.id, j.singleton_key, j.group_tier, g.value, g.error, g.wait, row_number() OVER (ORDER BY j.started_on) AS n,
+        ${heldOf(`g.id, g.starts, j.singleton_key, j.group_tier, g.value, g.error, g.wait, row_number() OVER (ORDER BY j.started_on) AS n,
           ${OUTPUT} AS output, ${numberIn('attempts')} AS attempts,
-          CASE WHEN j.output -> 'cancel' IS NOT NULL AND g.outcome IN ('interrupted', 'retry') THEN 'cancelled' ELSE g.outcome END AS outcome
-        FROM ${job} j JOIN given g ON j.id = g.id WHERE j.name = $1 AND j.retry_count = g.starts AND ${isHeld}
+          CASE WHEN j.output -> 'cancel' IS NOT NULL AND g.outcome IN ('interrupted', 'retry') THEN 'cancelled' ELSE g.outcome END AS outcome`)}
       ), ended AS (
         SELECT *, outcome = 'cancelled' OR (outcome = 'succeeded' AND $3::int < 0) OR (outcome = 'failed' AND $4::int < 0) AS removed
         FROM held WHERE outcome NOT IN ('interrupted', 'retry')
       ), removed AS (
-        DELETE FROM ${job} j USING ended e WHERE j.name = $1 AND j.id = e.id AND e.removed AND ${isHeld} RETURNING j.id
+        DELETE FROM ${job} j USING ended e WHERE j.name = ${QUEUE} AND j.id = e.id AND e.removed AND j.retry_count = e.starts AND ${isHeld} RETURNING j.id
       ), settled AS (
         UPDATE ${job} j SET
           state = (CASE h.outcome WHEN 'succeeded' THEN 'completed' WHEN 'failed' THEN 'failed' ELSE 'retry' END)::${s}.job_state,
@@ -163,7 +183,7 @@ export function jobStatements (schema: string, channel: string) {
           deletion_seconds = CASE h.outcome WHEN 'succeeded' THEN $3::int WHEN 'failed' THEN $4::int ELSE j.deletion_seconds END,
           output = (h.output - 'cancel') || CASE WHEN h.outcome = 'interrupted' THEN '{}'
             ELSE jsonb_strip_nulls(jsonb_build_object('attempts', h.attempts + 1, 'error', h.error, 'value', h.value)) END
-        FROM held h WHERE j.name = $1 AND j.id = h.id AND ${isHeld} AND h.id NOT IN (SELECT id FROM ended WHERE removed)
+        FROM held h WHERE j.name = ${QUEUE} AND j.id = h.id AND j.retry_count = h.starts AND ${isHeld} AND h.id NOT IN (SELECT id FROM ended WHERE removed)
         RETURNING j.id, j.state, j.start_after
       ), freed AS (${releaseKeys('ended')}),
       taken AS (
@@ -179,9 +199,10 @@ export function jobStatements (schema: string, channel: string) {
 
     /** Renews the leases of `$2`, a JSON of ids and counts. Takes back a run that was taken over and that nobody has claimed. Returns those that are ours, and whether somebody cancels them. */
     renew: `
+      WITH given AS (SELECT * FROM json_to_recordset($2::text::json) AS x (id uuid, starts int) ${some('$2')}),
+      held AS (${heldOf('g.id, g.starts')})
       UPDATE ${job} j SET heartbeat_on = ${NOW}, state = 'active'
-      FROM json_to_recordset($2::text::json) AS g (id uuid, starts int)
-      WHERE j.name = $1 AND j.id = g.id AND j.retry_count = g.starts AND ${isHeld}
+      FROM held h WHERE j.name = ${QUEUE} AND j.id = h.id AND j.retry_count = h.starts AND ${isHeld}
       RETURNING j.id::text AS id, j.output -> 'cancel' IS NOT NULL AS cancelled`,
 
     /**
@@ -216,13 +237,13 @@ export function jobStatements (schema: string, channel: string) {
 
     /** Asks for the end of the active run `$2`, wherever it runs. Returns a row if it is active. */
     askCancel: `
-      WITH asked AS (UPDATE ${job} j SET output = ${OUTPUT} || '{"cancel": true}' WHERE name = $1 AND id = $2::uuid AND state = 'active' RETURNING id)
+      WITH asked AS (UPDATE ${job} j SET output = ${OUTPUT} || '{"cancel": true}' WHERE name = ${QUEUE} AND id = $2::uuid AND ${isActive} RETURNING id)
       SELECT id, ${tell("'cancel ' || $1::text || ' ' || id::text")} FROM asked`,
 
     /** Deletes the run `$2`, if it is in a state of the text array `$3`. `$4`: whether it counts as cancelled. Returns its state. */
     delete: `
       WITH gone AS (
-        DELETE FROM ${job} WHERE name = $1 AND id = $2::uuid AND state::text = ANY($3::text[]) RETURNING id, state, singleton_key
+        DELETE FROM ${job} WHERE name = ${QUEUE} AND id = $2::uuid AND state::text = ANY($3::text[]) RETURNING id, state, singleton_key
       ), freed AS (${releaseKeys('gone')}),
       forgotten AS (DELETE FROM ${s}.fbt_end f USING gone g WHERE NOT $4::boolean AND f.queue = $1 AND f.run = g.id),
       cancelled AS (
@@ -233,8 +254,8 @@ export function jobStatements (schema: string, channel: string) {
 
     /** Deletes at most `$2` runs in a state. Returns their number. */
     clear: Object.fromEntries(Object.entries({ waiting: isWaiting, delayed: isDelayed, succeeded: "j.state = 'completed'", failed: "j.state = 'failed'" }).map(([state, condition]) => [state, `
-      WITH found AS (SELECT id FROM ${job} j WHERE name = $1 AND ${condition} LIMIT $2 FOR UPDATE SKIP LOCKED),
-      gone AS (DELETE FROM ${job} j USING found f WHERE j.name = $1 AND j.id = f.id RETURNING j.id, j.singleton_key),
+      WITH found AS (SELECT id FROM ${job} j WHERE name = ${QUEUE} AND ${condition} LIMIT $2 FOR UPDATE SKIP LOCKED),
+      gone AS (DELETE FROM ${job} j USING found f WHERE j.name = ${QUEUE} AND j.id = f.id RETURNING j.id, j.singleton_key),
       freed AS (${releaseKeys('gone')}),
       told AS (SELECT ${tell("'ended ' || $1::text || ' ' || w.run::text")} FROM ${s}.fbt_wait w WHERE w.queue = $1 AND w.run IN (SELECT id FROM gone))
       SELECT (SELECT count(*) FROM gone)::int AS count, (SELECT count(*) FROM told) AS told`])) as Record<'waiting' | 'delayed' | 'succeeded' | 'failed', string>,
@@ -242,13 +263,13 @@ export function jobStatements (schema: string, channel: string) {
     /** Makes failed runs wait again: the run `$2`, or all if that is null. Leaves those whose key another run has. Returns how many were found, and how many wait again. */
     retry: `
       WITH found AS (
-        SELECT id, singleton_key, group_tier FROM ${job} WHERE name = $1 AND state = 'failed' AND ($2::uuid IS NULL OR id = $2::uuid) FOR UPDATE
+        SELECT id, singleton_key, group_tier FROM ${job} WHERE name = ${QUEUE} AND state = 'failed' AND ($2::uuid IS NULL OR id = $2::uuid) FOR UPDATE
       ), keyed AS (
         INSERT INTO ${s}.fbt_key (queue, key, run) SELECT DISTINCT ON (singleton_key) $1, singleton_key, id FROM found WHERE singleton_key IS NOT NULL ORDER BY singleton_key
         ON CONFLICT DO NOTHING RETURNING run
       ), moved AS (
         UPDATE ${job} j SET state = 'retry', completed_on = NULL, start_after = ${NOW}, heartbeat_on = NULL, output = ${OUTPUT} - 'crashes' - 'cancel'
-        FROM found f WHERE j.name = $1 AND j.id = f.id AND (f.singleton_key IS NULL OR f.id IN (SELECT run FROM keyed)) RETURNING j.id
+        FROM found f WHERE j.name = ${QUEUE} AND j.id = f.id AND (f.singleton_key IS NULL OR f.id IN (SELECT run FROM keyed)) RETURNING j.id
       ), forgotten AS (DELETE FROM ${s}.fbt_end e USING moved m WHERE e.queue = $1 AND e.run = m.id),
       told AS (SELECT ${tell("'due ' || $1::text || ' 0'")} FROM moved LIMIT 1)
       SELECT (SELECT count(*) FROM found)::int AS found, (SELECT count(*) FROM moved)::int AS moved, (SELECT singleton_key FROM found LIMIT 1) AS key, (SELECT count(*) FROM told) AS told`,
@@ -256,19 +277,19 @@ export function jobStatements (schema: string, channel: string) {
     counts: `
       SELECT count(*) FILTER (WHERE ${isWaiting})::int AS waiting, count(*) FILTER (WHERE ${isDelayed})::int AS delayed, count(*) FILTER (WHERE state = 'active')::int AS active,
         count(*) FILTER (WHERE state = 'completed')::int AS succeeded, count(*) FILTER (WHERE state = 'failed')::int AS failed
-      FROM ${job} j WHERE name = $1`,
+      FROM ${job} j WHERE name = ${QUEUE}`,
 
     /** Since when the run waits that has waited longest. */
-    waitingSince: `SELECT ${micros('min(greatest(j.created_on, j.start_after))')} AS since FROM ${job} j WHERE name = $1 AND ${isWaiting}`,
+    waitingSince: `SELECT ${micros('min(greatest(j.created_on, j.start_after))')} AS since FROM ${job} j WHERE name = ${QUEUE} AND ${isWaiting}`,
 
     /** The run `$2`. */
-    get: `SELECT ${COLUMNS}, j.start_after > now() AS later FROM ${job} j WHERE name = $1 AND id = $2::uuid`,
+    get: `SELECT ${COLUMNS}, j.start_after > now() AS later FROM ${job} j WHERE name = ${QUEUE} AND id = $2::uuid`,
 
     /** The runs of the uuid array `$2`: whether they have ended, and how those have that are gone, and how many milliseconds ago. */
     ends: `
       SELECT g.id::text AS id, j.state::text AS state, j.output, e.outcome, e.value, e.error, extract(epoch FROM ${NOW} - e.ended_on)::float8 * 1000 AS age
       FROM unnest($2::uuid[]) AS g (id)
-      LEFT JOIN ${job} j ON j.name = $1 AND j.id = g.id
+      LEFT JOIN ${job} j ON j.name = ${QUEUE} AND j.id = g.id
       LEFT JOIN ${s}.fbt_end e ON e.queue = $1 AND e.run = g.id`,
 
     /** Says that somebody waits for the runs of the text array `$2`, for another `$3` milliseconds. */
@@ -283,23 +304,23 @@ export function jobStatements (schema: string, channel: string) {
     },
 
     /** Keeps the progress `$4` of the run `$2`, begun `$3`. */
-    progress: `UPDATE ${job} j SET output = ${OUTPUT} || jsonb_build_object('progress', $4::text) WHERE name = $1 AND id = $2::uuid AND retry_count = $3::int AND state = 'active'`,
+    progress: `UPDATE ${job} j SET output = ${OUTPUT} || jsonb_build_object('progress', $4::text) WHERE name = ${QUEUE} AND id = $2::uuid AND retry_count = $3::int AND ${isActive}`,
 
     /** Deletes ended runs: of the state `$2` all behind the first `$3`, and those older than `$4` milliseconds; either may be null. */
     trim: `
-      DELETE FROM ${job} j WHERE name = $1 AND state = $2::text::${s}.job_state AND (
+      DELETE FROM ${job} j WHERE name = ${QUEUE} AND state = $2::text::${s}.job_state AND (
         completed_on < ${NOW} - $4::float8 * interval '1 millisecond'
-        OR (completed_on, id) <= (SELECT completed_on, id FROM ${job} WHERE name = $1 AND state = $2::text::${s}.job_state ORDER BY completed_on DESC, id DESC OFFSET $3::int LIMIT 1)
+        OR (completed_on, id) <= (SELECT completed_on, id FROM ${job} WHERE name = ${QUEUE} AND state = $2::text::${s}.job_state ORDER BY completed_on DESC, id DESC OFFSET $3::int LIMIT 1)
       )`,
 
     /** All that messages would say of a queue, where they do not arrive. */
     look: `
       SELECT (SELECT paused FROM ${s}.fbt_queue WHERE queue = $1) AS paused,
-        EXISTS (SELECT 1 FROM ${job} j WHERE name = $1 AND ${isWaiting} AND NOT blocked) AS waiting,
+        EXISTS (SELECT 1 FROM ${job} j WHERE name = ${QUEUE} AND ${isWaiting} AND NOT blocked) AS waiting,
         (SELECT min(next_on) FROM ${s}.fbt_schedule WHERE queue = $1) - extract(epoch FROM ${NOW})::float8 * 1000 AS next`,
     /** What stands about a queue: null where nobody has said anything. */
     settings: `SELECT paused, exclusive FROM ${s}.fbt_queue WHERE queue = $1`,
-    exists: `SELECT 1 FROM ${s}.queue WHERE name = $1`,
+    exists: `SELECT 1 FROM ${s}.queue WHERE name = ${QUEUE}`,
     /** `$2`: whether one run at a time is active; null leaves it alone. */
     limit: `INSERT INTO ${s}.fbt_queue (queue, exclusive) VALUES ($1, coalesce($2::boolean, false)) ON CONFLICT (queue) DO UPDATE SET exclusive = coalesce($2::boolean, fbt_queue.exclusive)`,
     pause: `
@@ -315,13 +336,13 @@ export function jobStatements (schema: string, channel: string) {
     time: `SELECT extract(epoch FROM ${NOW})::float8 * 1000 AS now`,
 
     /** For the ticks of schedules, which add runs, too. */
-    fragments: { insertion, tellDue, lives: (id: string): string => `EXISTS (SELECT 1 FROM ${job} j WHERE j.name = $1 AND j.id = ${id} AND j.state <= 'active')` }
+    fragments: { insertion, tellDue, lives: (id: string): string => `EXISTS (SELECT 1 FROM ${job} j WHERE j.name = ${QUEUE} AND j.id = ${id} AND ${isUnended})` }
   }
 }
 
 function pages (job: string, isWaiting: string, isDelayed: string, behind: boolean): Record<'waiting' | 'delayed' | 'active' | 'succeeded' | 'failed', string> {
   const page = (condition: string, order: string, position: string): string => `
-    SELECT ${COLUMNS}, j.start_after > now() AS later FROM ${job} j WHERE name = $1 AND ${condition} ${behind ? `AND ${position}` : ''} ORDER BY ${order} LIMIT $2`
+    SELECT ${COLUMNS}, j.start_after > now() AS later FROM ${job} j WHERE name = ${QUEUE} AND ${condition} ${behind ? `AND ${position}` : ''} ORDER BY ${order} LIMIT $2`
   const from = timeOf('$3')
   const ended = (state: string): string => page(`j.state = '${state}'`, 'j.completed_on DESC, j.id DESC', `(j.completed_on, j.id) < (${from}, $4::uuid)`)
   return {
