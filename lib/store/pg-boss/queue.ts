@@ -263,7 +263,7 @@ export class PgBossQueue implements StoreQueue {
   #hear (message: Message): void {
     switch (message.type) {
       case 'due':
-        this.#fetcher.due(message.wait)
+        if (!this.#paused) this.#fetcher.due(message.wait)
         break
       case 'cancel':
         void this.#fetcher.cancel(message.id)

@@ -5,8 +5,8 @@ import type { QueueContext } from '../context.ts'
 import { errorText, parsed } from '../jobs/index.ts'
 import type { ActiveRun } from './active-runs.ts'
 
-/** The most settlements of one statement: a notification names them all, and PostgreSQL takes 8,000 bytes. */
-const MOST = 100
+/** The most settlements of one statement. Where more have ended, the next runs are claimed beside the next statement; and a notification names them all, for which PostgreSQL takes 8,000 bytes. */
+const MOST = 50
 const DAY = 86_400_000
 const SUCCEEDED = { count: 100, age: DAY }
 const FAILED = { count: 1_000, age: 14 * DAY }
