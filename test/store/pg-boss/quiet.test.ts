@@ -44,6 +44,21 @@ t.test('with a server', needsPostgres(true), async t => {
     t.ok(texts.length >= 1 && texts.length <= 4, `${texts.length} times in 6 s`)
   })
 
+  t.test('a paused queue does not try to claim what is enqueued', async t => {
+    const { pool, texts } = counting(t)
+    const { queue } = await share(t, pgBoss({ pool, schema: freshSchema() }))
+    const claims = (): number => texts.filter(text => text.startsWith('WITH next AS')).length
+    await queue.pause()
+    // One may have been under way.
+    await queue.enqueue(work)
+    const before = claims()
+    for (let n = 0; n < 20; n++) await Promise.all(Array.from({ length: 10 }, async () => await queue.enqueue(work)))
+    t.ok(claims() - before <= 1, `${claims() - before} claims`)
+    await queue.resume()
+    await queue.drain()
+    t.ok(claims() > before)
+  })
+
   t.test('a pool that does not say how to connect hears nothing: one query every two seconds', async t => {
     const { pool, texts } = counting(t, false)
     const { queue, lines } = await share(t, pgBoss({ pool, schema: freshSchema() }))
