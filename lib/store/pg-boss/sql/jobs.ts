@@ -310,7 +310,7 @@ export function jobStatements (schema: string, channel: string) {
     trim: `
       DELETE FROM ${job} j WHERE name = ${QUEUE} AND state = $2::text::${s}.job_state AND (
         completed_on < ${NOW} - $4::float8 * interval '1 millisecond'
-        OR (completed_on, id) <= (SELECT completed_on, id FROM ${job} WHERE name = ${QUEUE} AND state = $2::text::${s}.job_state ORDER BY completed_on DESC, id DESC OFFSET $3::int LIMIT 1)
+        OR $3::int IS NOT NULL AND (completed_on, id) <= (SELECT completed_on, id FROM ${job} WHERE name = ${QUEUE} AND state = $2::text::${s}.job_state ORDER BY completed_on DESC, id DESC OFFSET $3::int LIMIT 1)
       )`,
 
     /** All that messages would say of a queue, where they do not arrive. */
