@@ -212,4 +212,16 @@ export function lists ({ holds }: Suite): void {
     t.same(await none.counts(), { waiting: 0, delayed: 0, active: 0, succeeded: 0, failed: 0 })
     t.match(none.stats, { succeeded: 1, failed: 1 })
   })
+  holds('ended runs are kept by their age alone', async (t, name, open) => {
+    const { app } = await open()
+    const queue = app.addBackgroundQueue(name, { keep: { succeeded: { age: LONG }, failed: { age: LONG } } }, async ({ payload }) => {
+      await nextMillisecond()
+      if (String(payload).startsWith('f')) throw new Error('no')
+    })
+    await app.ready()
+    for (const payload of ['s1', 'f1', 's2', 's3', 'f2']) await queue.enqueue(payload)
+    await queue.drain()
+    t.same((await list(queue, 'succeeded')).map(({ payload }) => payload), ['s3', 's2', 's1'])
+    t.same((await list(queue, 'failed')).map(({ payload }) => payload), ['f2', 'f1'])
+  })
 }
