@@ -212,6 +212,7 @@ export function lists ({ holds }: Suite): void {
     t.same(await none.counts(), { waiting: 0, delayed: 0, active: 0, succeeded: 0, failed: 0 })
     t.match(none.stats, { succeeded: 1, failed: 1 })
   })
+
   holds('ended runs are kept by their age alone', async (t, name, open) => {
     const { app } = await open()
     const queue = app.addBackgroundQueue(name, { keep: { succeeded: { age: LONG }, failed: { age: LONG } } }, async ({ payload }) => {

@@ -243,8 +243,15 @@ export class PgBossQueue implements StoreQueue {
   }
 
   async #pause (paused: boolean): Promise<void> {
-    await this.#run(this.#context.sql.pause, paused)
+    const before = this.#paused
+    // Before the statement: when another process does the opposite meanwhile, the messages come in the order in which both were committed, and the last one counts.
     this.#paused = paused
+    try {
+      await this.#run(this.#context.sql.pause, paused)
+    } catch (error) {
+      if (this.#paused === paused) this.#paused = before
+      throw error
+    }
     if (!paused) this.#fetcher.wake()
   }
 
