@@ -16,6 +16,8 @@ const LOOK = 100
 const AGAIN = 1_000
 /** The most runs that one statement deletes. */
 const CHUNK = 5_000
+/** How long a paused queue waits before it tries to claim what is enqueued, in milliseconds. */
+const PAUSED = 1_000
 /** How long to wait until the database has recorded the last ends, in milliseconds. */
 const RECORD = 1_000
 
@@ -270,7 +272,8 @@ export class PgBossQueue implements StoreQueue {
   #hear (message: Message): void {
     switch (message.type) {
       case 'due':
-        if (!this.#paused) this.#fetcher.due(message.wait)
+        // Not at once while the queue is paused, where nothing is to be had; but soon, should this process have missed that somebody has resumed it.
+        this.#fetcher.due(this.#paused && !(message.wait > 0) ? PAUSED : message.wait)
         break
       case 'cancel':
         void this.#fetcher.cancel(message.id)

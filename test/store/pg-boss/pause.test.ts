@@ -23,4 +23,16 @@ t.test('over PostgreSQL', needsPostgres(true), async t => {
     }
     t.comment(`resumed last ${resumedLast} times of 50`)
   })
+  t.test('a delayed run that is enqueued while the queue is paused begins when it is due', { timeout: 60_000 }, async t => {
+    const { queue } = await share(t, pgBoss({ connectionString: postgres.url, schema: freshSchema() }))
+    // The first look ahead has found nothing.
+    await queue.enqueue({ n: 1, do: 'work' })
+    await queue.drain()
+    await queue.pause()
+    const { id } = await queue.enqueue({ n: 2, do: 'work' }, { delay: 2_000 })
+    await queue.resume()
+    const since = performance.now()
+    t.match(await queue.finished(id), { outcome: 'succeeded' })
+    t.ok(performance.now() - since < 15_000)
+  })
 })

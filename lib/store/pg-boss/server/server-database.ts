@@ -13,7 +13,7 @@ const LIMIT = 4_000
 const CONNECT = 5_000
 /** Limit for the connections to end, in milliseconds. */
 const END = 300
-/** How long a connection keeps its plans, in milliseconds: at first, as a new table grows fast, then twice as long each time, and at most. */
+/** How long a connection keeps its plans, in milliseconds: first this long, as a new table grows fast; then twice as long each time, up to `most`. */
 const PLANNED = { first: 100, most: 5_000 }
 
 /** A connection whose socket can be cut. */

@@ -56,7 +56,7 @@ export function jobStatements (schema: string, channel: string) {
   const job = `${s}.job`
   const isWaiting = 'j.state < \'active\' AND j.start_after <= now()'
   const isDelayed = 'j.state < \'active\' AND j.start_after > now()'
-  /* Conditions for a row that is looked up by its id. As texts, so that the planner does not read an index of states instead: where it expects few in a state, it finds that as good. */
+  /* Conditions for a row that is looked up by its id. Cast to text, so that no index of states matches: where the planner expects few rows in a state, it rates that index as highly as the primary key. */
   const isActive = "j.state::text = 'active'"
   const isUnended = "j.state::text IN ('created', 'retry', 'active')"
   /** What its process has, or may have back. */
@@ -166,14 +166,14 @@ export function jobStatements (schema: string, channel: string) {
       WITH given AS (
         SELECT * FROM json_to_recordset($2::text::json) AS x (id uuid, starts int, outcome text, value text, error text, wait float8) ${some('$2')}
       ), held AS (
-        ${heldOf(`g.id, g.starts, j.singleton_key, j.group_tier, g.value, g.error, g.wait, row_number() OVER (ORDER BY j.started_on) AS n,
+        ${heldOf(`g.id, j.singleton_key, j.group_tier, g.value, g.error, g.wait, row_number() OVER (ORDER BY j.started_on) AS n,
           ${OUTPUT} AS output, ${numberIn('attempts')} AS attempts,
           CASE WHEN j.output -> 'cancel' IS NOT NULL AND g.outcome IN ('interrupted', 'retry') THEN 'cancelled' ELSE g.outcome END AS outcome`)}
       ), ended AS (
         SELECT *, outcome = 'cancelled' OR (outcome = 'succeeded' AND $3::int < 0) OR (outcome = 'failed' AND $4::int < 0) AS removed
         FROM held WHERE outcome NOT IN ('interrupted', 'retry')
       ), removed AS (
-        DELETE FROM ${job} j USING ended e WHERE j.name = ${QUEUE} AND j.id = e.id AND e.removed AND j.retry_count = e.starts AND ${isHeld} RETURNING j.id
+        DELETE FROM ${job} j USING ended e WHERE j.name = ${QUEUE} AND j.id = e.id AND e.removed AND ${isHeld} RETURNING j.id
       ), settled AS (
         UPDATE ${job} j SET
           state = (CASE h.outcome WHEN 'succeeded' THEN 'completed' WHEN 'failed' THEN 'failed' ELSE 'retry' END)::${s}.job_state,
@@ -183,7 +183,7 @@ export function jobStatements (schema: string, channel: string) {
           deletion_seconds = CASE h.outcome WHEN 'succeeded' THEN $3::int WHEN 'failed' THEN $4::int ELSE j.deletion_seconds END,
           output = (h.output - 'cancel') || CASE WHEN h.outcome = 'interrupted' THEN '{}'
             ELSE jsonb_strip_nulls(jsonb_build_object('attempts', h.attempts + 1, 'error', h.error, 'value', h.value)) END
-        FROM held h WHERE j.name = ${QUEUE} AND j.id = h.id AND j.retry_count = h.starts AND ${isHeld} AND h.id NOT IN (SELECT id FROM ended WHERE removed)
+        FROM held h WHERE j.name = ${QUEUE} AND j.id = h.id AND ${isHeld} AND h.id NOT IN (SELECT id FROM ended WHERE removed)
         RETURNING j.id, j.state, j.start_after
       ), freed AS (${releaseKeys('ended')}),
       taken AS (
