@@ -34,9 +34,12 @@ export class EndListeners {
     }
   }
 
-  /** The run was removed. */
-  lose (id: string): void {
-    for (const listener of this.#take(id)) listener.gone()
+  /** The run was removed: tells those who wait, or only some of them. */
+  lose (id: string, some?: Iterable<EndListener>): void {
+    for (const listener of some ?? this.#take(id)) {
+      this.#listeners.get(id)?.delete(listener)
+      listener.gone()
+    }
   }
 
   /** Nobody will tell how the run ends. */

@@ -126,8 +126,13 @@ export class EndWatcher {
     if (end === undefined && state !== null) return
     // One that was cancelled, or ended and was not kept, before somebody waited for it is as unknown as one that never was.
     const isOld = state === null && fresh !== undefined && fresh.listeners.size > 0 && (age ?? 0) > this.#context.options.clock.now() - fresh.since
-    if (end === undefined || isOld) this.#listeners.lose(id)
-    else this.#listeners.end(id, end)
+    if (end === undefined) {
+      this.#listeners.lose(id)
+      return
+    }
+    // Others may have waited for it before.
+    if (isOld) this.#listeners.lose(id, [...fresh.listeners])
+    this.#listeners.end(id, end)
   }
 
   /** Looks at all after a while, as long as somebody waits, and says so in the database anew. */

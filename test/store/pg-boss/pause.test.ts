@@ -23,6 +23,7 @@ t.test('over PostgreSQL', needsPostgres(true), async t => {
     }
     t.comment(`resumed last ${resumedLast} times of 50`)
   })
+
   t.test('a delayed run that is enqueued while the queue is paused begins when it is due', { timeout: 60_000 }, async t => {
     const { queue } = await share(t, pgBoss({ connectionString: postgres.url, schema: freshSchema() }))
     // The first look ahead has found nothing.

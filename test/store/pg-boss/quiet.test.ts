@@ -8,7 +8,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { pgBoss } from '../../../lib/store/pg-boss/index.ts'
 import type { Work } from '../../fixtures/durable.ts'
-import { deferred } from '../../support/helper.ts'
+import { deferred, rejection } from '../../support/helper.ts'
 import { freshSchema, needsPostgres, Postgres } from '../../support/postgres.ts'
 import { share, until } from '../../support/shared.ts'
 
@@ -70,6 +70,24 @@ t.test('with a server', needsPostgres(true), async t => {
     await new Promise(resolve => { setTimeout(resolve, 8_000) })
     const own = texts.filter(text => !/WITH dead AS/.test(text))
     t.ok(own.length >= 3 && own.length <= 4, `${own.length} in 8 s: ${own.join('\n')}`)
+  })
+
+  t.test('who waited for a run that is gone is told how it ended, though somebody asks only now', async t => {
+    const schema = freshSchema()
+    // No message arrives: the one who asks later is the first to look.
+    const { queue: web } = await share(t, pgBoss({ pool: counting(t, false).pool, schema }), { autostart: false })
+    const { queue: worker, begun } = await share(t, pgBoss({ connectionString: postgres.url, schema }), {}, {}, async ({ signal }) => {
+      await once(signal, 'abort')
+      throw signal.reason
+    })
+    const { id } = await web.enqueue({ n: 1, do: 'hold' })
+    const waits = web.finished(id)
+    await begun
+    await until(async () => (await postgres.query(`SELECT FROM "${schema}".fbt_wait`)).length > 0)
+    await worker.cancel(id)
+    const late = rejection(web.finished(id))
+    t.match(await waits, { outcome: 'cancelled' })
+    t.match(await late, { code: 'FST_BG_NOT_FOUND' })
   })
 
   t.test('through PgBouncer in transaction mode all works, within two seconds', { skip: bouncer === undefined && 'NO PGBOUNCER: it is not installed. NOT tested.' }, async t => {
