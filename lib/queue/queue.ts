@@ -176,7 +176,8 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
     return this.perform('pause', async () => {
       if (this.host.closing) return
       await this.#store.pause()
-      this.enterPaused(starting)
+      // Another process may have resumed it meanwhile.
+      if (this.#store.paused) this.enterPaused(starting)
     })
   }
 
@@ -185,7 +186,7 @@ export class Queue extends Task implements BackgroundQueue<unknown>, StoreWorker
       if (this.host.closing) return
       await this.#store.resume()
       if (this.state !== 'paused') return
-      this.enter(this.#working ? 'running' : 'idle')
+      if (!this.#store.paused) this.enter(this.#working ? 'running' : 'idle')
       if (this.resumable) await this.begin()
       this.resumable = false
     })

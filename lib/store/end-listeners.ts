@@ -1,6 +1,8 @@
 import type { RunEnd } from './queued-run.ts'
 import type { EndListener } from './store.ts'
 
+type Some = (listener: EndListener) => boolean
+
 /** Who waits for the end of a run, by its id. */
 export class EndListeners {
   readonly #listeners = new Map<string, Set<EndListener>>()
@@ -24,10 +26,10 @@ export class EndListeners {
     }
   }
 
-  /** The run has ended. */
-  end (id: string, end: RunEnd): void {
+  /** The run has ended: tells those who wait, or only some of them. */
+  end (id: string, end: RunEnd, some?: Some): void {
     let first = true
-    for (const listener of this.#take(id)) {
+    for (const listener of this.#take(id, some)) {
       // A copy for each further one, as they may change the value.
       listener.ended(first ? end : { ...end, value: structuredClone(end.value) })
       first = false
@@ -35,11 +37,8 @@ export class EndListeners {
   }
 
   /** The run was removed: tells those who wait, or only some of them. */
-  lose (id: string, some?: Iterable<EndListener>): void {
-    for (const listener of some ?? this.#take(id)) {
-      this.#listeners.get(id)?.delete(listener)
-      listener.gone()
-    }
+  lose (id: string, some?: Some): void {
+    for (const listener of this.#take(id, some)) listener.gone()
   }
 
   /** Nobody will tell how the run ends. */
@@ -47,9 +46,13 @@ export class EndListeners {
     for (const listener of this.#take(id)) listener.failed(error)
   }
 
-  #take (id: string): Iterable<EndListener> {
-    const listeners = this.#listeners.get(id) ?? []
-    this.#listeners.delete(id)
-    return listeners
+  /** Takes out those who are told. */
+  #take (id: string, some: Some = () => true): EndListener[] {
+    const listeners = this.#listeners.get(id)
+    if (listeners === undefined) return []
+    const taken = [...listeners].filter(some)
+    for (const listener of taken) listeners.delete(listener)
+    if (listeners.size === 0) this.#listeners.delete(id)
+    return taken
   }
 }

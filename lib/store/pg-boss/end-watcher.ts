@@ -124,15 +124,16 @@ export class EndWatcher {
       ? outcome === null ? undefined : { outcome, value: parsed(value), error: errorOf(error) }
       : endOf({ state, output })
     if (end === undefined && state !== null) return
-    // One that was cancelled, or ended and was not kept, before somebody waited for it is as unknown as one that never was.
-    const isOld = state === null && fresh !== undefined && fresh.listeners.size > 0 && (age ?? 0) > this.#context.options.clock.now() - fresh.since
+    // Those who have come since this look was asked have a look of their own: the run may have been removed or retried meanwhile.
+    const later = this.#fresh.get(id)?.listeners
     if (end === undefined) {
-      this.#listeners.lose(id)
+      this.#listeners.lose(id, listener => later?.has(listener) !== true)
       return
     }
-    // Others may have waited for it before.
-    if (isOld) this.#listeners.lose(id, [...fresh.listeners])
-    this.#listeners.end(id, end)
+    // One that was cancelled, or ended and was not kept, before somebody waited for it is as unknown as one that never was. Others may have waited for it before.
+    const isOld = state === null && fresh !== undefined && (age ?? 0) > this.#context.options.clock.now() - fresh.since
+    if (isOld) this.#listeners.lose(id, listener => fresh.listeners.has(listener))
+    this.#listeners.end(id, end, listener => later?.has(listener) !== true)
   }
 
   /** Looks at all after a while, as long as somebody waits, and says so in the database anew. */

@@ -39,6 +39,8 @@ export class PgBossQueue implements StoreQueue {
   readonly #poller: Poller
   readonly #off: Array<() => void>
   #paused = false
+  /** How often other processes, and this one, were heard to pause or resume it. */
+  #changes = 0
   #closed = false
 
   constructor (context: QueueContext, supervisor: Supervisor) {
@@ -245,15 +247,10 @@ export class PgBossQueue implements StoreQueue {
   }
 
   async #pause (paused: boolean): Promise<void> {
-    const before = this.#paused
-    // Before the statement: when another process does the opposite meanwhile, the messages come in the order in which both were committed, and the last one counts.
-    this.#paused = paused
-    try {
-      await this.#run(this.#context.sql.pause, paused)
-    } catch (error) {
-      if (this.#paused === paused) this.#paused = before
-      throw error
-    }
+    const changes = this.#changes
+    await this.#run(this.#context.sql.pause, paused)
+    // When another process does the opposite meanwhile, the messages come in the order in which both were committed, and the last one counts.
+    if (changes === this.#changes) this.#paused = paused
     if (!paused) this.#fetcher.wake()
   }
 
@@ -286,6 +283,7 @@ export class PgBossQueue implements StoreQueue {
         break
       case 'paused':
       case 'resumed':
+        this.#changes++
         this.#setPaused(message.type === 'paused')
     }
   }

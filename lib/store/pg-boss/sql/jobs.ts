@@ -69,10 +69,13 @@ export function jobStatements (schema: string, channel: string) {
     FROM ${s}.fbt_wait w WHERE w.queue = $1 AND w.run IN (SELECT id FROM ${ended}) HAVING count(*) > 0`
   const releaseKeys = (ended: string): string => `DELETE FROM ${s}.fbt_key k USING ${ended} e WHERE k.queue = $1 AND k.key = e.singleton_key AND k.run = e.id`
 
-  /** Those of a relation `given`, with id and starts, that are still whose they are. Each is looked up by its id, whatever the planner believes to know of the table: that is what OFFSET 0 is for. */
+  /**
+   * Those of a relation `given`, with id and starts, that are still whose they are. Each is looked up by its id, whatever the planner believes to know of the table: that is
+   * what OFFSET 0 is for. And each is locked, in the order of ids: a claim by another process that is just being committed counts, and what follows is done as a whole or not.
+   */
   const heldOf = (columns: string): string => `
-        SELECT ${columns} FROM given g
-        CROSS JOIN LATERAL (SELECT singleton_key, group_tier, started_on, output, retry_count, state, heartbeat_on FROM ${job} WHERE name = ${QUEUE} AND id = g.id OFFSET 0) j
+        SELECT ${columns} FROM (SELECT * FROM given ORDER BY id) g
+        CROSS JOIN LATERAL (SELECT singleton_key, group_tier, started_on, output, retry_count, state, heartbeat_on FROM ${job} WHERE name = ${QUEUE} AND id = g.id OFFSET 0 FOR UPDATE) j
         WHERE j.retry_count = g.starts AND ${isHeld}`
 
   /** Inserts the runs of a relation `given`: n, id, data, priority, wait, at, key, tier. */
@@ -257,6 +260,7 @@ export function jobStatements (schema: string, channel: string) {
       WITH found AS (SELECT id FROM ${job} j WHERE name = ${QUEUE} AND ${condition} LIMIT $2 FOR UPDATE SKIP LOCKED),
       gone AS (DELETE FROM ${job} j USING found f WHERE j.name = ${QUEUE} AND j.id = f.id RETURNING j.id, j.singleton_key),
       freed AS (${releaseKeys('gone')}),
+      forgotten AS (DELETE FROM ${s}.fbt_end e USING gone g WHERE e.queue = $1 AND e.run = g.id),
       told AS (SELECT ${tell("'ended ' || $1::text || ' ' || w.run::text")} FROM ${s}.fbt_wait w WHERE w.queue = $1 AND w.run IN (SELECT id FROM gone))
       SELECT (SELECT count(*) FROM gone)::int AS count, (SELECT count(*) FROM told) AS told`])) as Record<'waiting' | 'delayed' | 'succeeded' | 'failed', string>,
 
@@ -289,7 +293,7 @@ export function jobStatements (schema: string, channel: string) {
     ends: `
       SELECT g.id::text AS id, j.state::text AS state, j.output, e.outcome, e.value, e.error, extract(epoch FROM ${NOW} - e.ended_on)::float8 * 1000 AS age
       FROM unnest($2::uuid[]) AS g (id)
-      LEFT JOIN ${job} j ON j.name = ${QUEUE} AND j.id = g.id
+      LEFT JOIN LATERAL (SELECT state, output FROM ${job} WHERE name = ${QUEUE} AND id = g.id OFFSET 0) j ON true
       LEFT JOIN ${s}.fbt_end e ON e.queue = $1 AND e.run = g.id`,
 
     /** Says that somebody waits for the runs of the text array `$2`, for another `$3` milliseconds. */
