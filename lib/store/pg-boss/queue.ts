@@ -39,7 +39,7 @@ export class PgBossQueue implements StoreQueue {
   readonly #poller: Poller
   readonly #off: Array<() => void>
   #paused = false
-  /** How often other processes, and this one, were heard to pause or resume it. */
+  /** How often it was paused or resumed, as far as this process has heard. */
   #changes = 0
   #closed = false
 
@@ -48,7 +48,7 @@ export class PgBossQueue implements StoreQueue {
     this.#context = context
     this.#supervisor = supervisor
     this.#ends = new EndWatcher(context)
-    this.#fetcher = new Fetcher(context, (id, end) => { this.#ends.ended(id, end) })
+    this.#fetcher = new Fetcher(context, { paused: () => this.#paused, ended: (id, end) => { this.#ends.ended(id, end) } })
     this.#supervised = { context, fetcher: this.#fetcher }
     this.#ticker = new ScheduleTicker(context)
     this.#poller = new Poller(context, look => { this.#poll(look) })
@@ -250,7 +250,10 @@ export class PgBossQueue implements StoreQueue {
     const changes = this.#changes
     await this.#run(this.#context.sql.pause, paused)
     // When another process does the opposite meanwhile, the messages come in the order in which both were committed, and the last one counts.
-    if (changes === this.#changes) this.#paused = paused
+    if (changes === this.#changes) {
+      this.#changes++
+      this.#paused = paused
+    }
     if (!paused) this.#fetcher.wake()
   }
 
@@ -258,9 +261,10 @@ export class PgBossQueue implements StoreQueue {
   async #connected (): Promise<void> {
     const { call, sql, name, options: { exclusive } } = this.#context
     if (exclusive !== undefined) await this.#run(sql.limit, exclusive)
+    const changes = this.#changes
     const { rows: [row] } = await call(async db => await db.executeSql(sql.settings, [name])) as { rows: Array<{ paused: boolean, exclusive: boolean }> }
     this.#fetcher.exclusive = row?.exclusive ?? false
-    this.#setPaused(row?.paused ?? false)
+    if (changes === this.#changes) this.#setPaused(row?.paused ?? false)
     this.#fetcher.wake()
     this.#ticker.wake()
     this.#ends.lookAgain()

@@ -1,9 +1,9 @@
 // Who asks how a run ended while the answer to another one's question is on its way: that answer was true before.
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
 import t, { type Test } from 'tap'
 import { pgBoss } from '../../../lib/store/pg-boss/index.ts'
 import { jobStatements } from '../../../lib/store/pg-boss/sql/index.ts'
+import { Gate } from '../../support/gate.ts'
 import { deferred, rejection } from '../../support/helper.ts'
 import { freshSchema, needsPostgres, Postgres } from '../../support/postgres.ts'
 import { share, type Shared } from '../../support/shared.ts'
@@ -54,15 +54,7 @@ t.test('over PostgreSQL', needsPostgres(true), async t => {
   async function failed (t: Test, then: () => unknown = () => {}): Promise<{ queue: Shared['queue'], id: string, gate: Gate }> {
     const schema = freshSchema()
     const gate = new Gate(jobStatements(schema, '').ends)
-    const pool = new pg.Pool({ connectionString: postgres.url })
-    t.teardown(async () => { await pool.end() })
-    pool.on('connect', client => {
-      const { query } = client
-      client.query = ((asked: string | { text: string }, ...rest: unknown[]) => {
-        const answer = (query as (...args: unknown[]) => unknown).call(client, asked, ...rest)
-        return (typeof asked === 'string' ? asked : asked.text) === gate.text ? gate.pass(answer) : answer
-      }) as never
-    })
+    const pool = gate.pool(t, postgres.url)
     let runs = 0
     const { queue } = await share(t, pgBoss({ pool, schema }), {}, {}, async () => {
       if (++runs === 1) throw new Error('no')
@@ -73,38 +65,3 @@ t.test('over PostgreSQL', needsPostgres(true), async t => {
     return { queue, id, gate }
   }
 })
-
-/** Holds the answers to a statement that is asked while it is closed. */
-class Gate {
-  readonly text: string
-  #opened = deferred()
-  #held = deferred()
-  #closed = false
-
-  constructor (text: string) {
-    this.text = text
-  }
-
-  async pass (answer: unknown): Promise<unknown> {
-    if (!this.#closed) return await answer
-    const opened = this.#opened.promise
-    const result = await answer
-    this.#held.resolve()
-    await opened
-    return result
-  }
-
-  close (): void {
-    this.#closed = true
-    this.#opened = deferred()
-    this.#held = deferred()
-  }
-
-  /** Resolves when an answer is held. */
-  async held (): Promise<void> { await this.#held.promise }
-
-  open (): void {
-    this.#closed = false
-    this.#opened.resolve()
-  }
-}

@@ -17,6 +17,8 @@ export class ActiveRun {
   settlement: Settlement | undefined
   /** When that was, on the monotonic timeline. */
   settledAt: number | undefined
+  /** Whether the database is recording its end now. */
+  recording = false
   /** The next progress to store, and whether one is being stored. */
   progress: Progress | undefined
   progressing = false
@@ -58,6 +60,9 @@ export class ActiveRuns {
 
   /** Those that have not ended. */
   get unsettled (): ActiveRun[] { return [...this.#all.values()].filter(({ settlement }) => settlement === undefined) }
+
+  /** Those whose end the database is recording now. */
+  get leaving (): ActiveRun[] { return [...this.#all.values()].filter(({ recording }) => recording) }
 
   /** `renewedAt`: when its lease began at the earliest, on the monotonic timeline. */
   add (id: string, starts: number, renewedAt: number): ActiveRun {

@@ -16,13 +16,23 @@ const LOOK = 30_000
 /** How long to wait after a claim that has failed, in milliseconds. */
 const AGAIN = 1_000
 
+/** What a fetcher asks its queue, and tells it. */
+export interface FetcherHooks {
+  /** Whether the queue is paused, as far as this process knows. */
+  paused (): boolean
+  /** How a run has ended for good. */
+  ended (id: string, end: RunEnd): void
+}
+
 /**
  * Claims runs and gives them to the queue, as many at a time as that has room for.
  *
- * It sleeps until a message says that runs may begin, until the first delayed one may, or until a run ends. One claim is under way at a time.
+ * It sleeps until a message says that runs may begin, until the first delayed one may, or until a run ends. One claim is under way at a time. It is made while the database
+ * records the ends that make room for it, and its runs begin when that is done; where processes wait for each other, it is made after that.
  */
 export class Fetcher {
   readonly #context: QueueContext
+  readonly #hooks: FetcherHooks
   readonly #runs: ActiveRuns
   readonly #settler: Settler
   /** Whether one run at a time is active in all processes, as the database says. */
@@ -36,14 +46,17 @@ export class Fetcher {
   /** When the timer rings, on the monotonic timeline. */
   #dueAt = Infinity
 
-  constructor (context: QueueContext, ended: (id: string, end: RunEnd) => void) {
+  constructor (context: QueueContext, hooks: FetcherHooks) {
     this.#context = context
+    this.#hooks = hooks
     this.#runs = new ActiveRuns(context.options.clock, context.worker)
     this.#settler = new Settler(context, {
-      ended,
+      recording: () => { if (!this.#isLimited) this.wake() },
+      ended: hooks.ended,
       recorded: all => {
         for (const active of all) this.#runs.record(active)
-        this.wake()
+        const again = all.some(({ settlement }) => settlement?.outcome === 'interrupted' || settlement?.outcome === 'failed')
+        if (this.#wanted || this.#isLimited || (again && !hooks.paused())) this.wake()
       }
     })
   }
@@ -55,6 +68,9 @@ export class Fetcher {
   get busy (): boolean { return this.#runs.size > 0 }
 
   get runs (): ActiveRuns { return this.#runs }
+
+  /** Whether processes wait for each other before they claim. */
+  get #isLimited (): boolean { return this.exclusive || this.#context.options.rate !== undefined }
 
   /** Says whether the event loop was blocked for longer than the lease during a run that has not ended. */
   get condition (): Condition {
@@ -148,12 +164,15 @@ export class Fetcher {
   async #claimUntilNone (): Promise<void> {
     const { options: { clock, concurrency } } = this.#context
     while (this.#wanted && this.#takes) {
-      const room = concurrency - this.#runs.size
+      const room = concurrency - this.#runs.size + (this.#isLimited ? 0 : this.#runs.leaving.length)
       // A run that ends wakes it.
       if (room <= 0) return
       this.#wanted = false
       const since = clock.now()
       const { rows, wait } = await this.#claim(room)
+      for (let { leaving } = this.#runs; this.#runs.size + rows.length > concurrency && leaving.length > 0; { leaving } = this.#runs) {
+        await Promise.race(leaving.map(async active => { await active.recorded() }))
+      }
       if (rows.length > 0) await this.#begin(rows, since)
       if (rows.length === room) this.#wanted = true
       else if (wait !== undefined) this.#sleep(wait)
@@ -176,12 +195,18 @@ export class Fetcher {
         left = await this.#stillOurs(left)
         continue
       }
-      const row = left.shift() as JobRow
+      const row = left[0] as JobRow
       const before = this.#runs.get(row.id)
+      if (before?.settlement !== undefined) {
+        // It waits again, and was claimed beside the answer that says so.
+        await before.recorded()
+        continue
+      }
+      left.shift()
       // It still runs here, its lease was lost, and this process has claimed it again: the attempt that runs has the claim.
       const active = this.#runs.add(row.id, row.starts, since)
       if (before !== undefined) this.#replace(before, active)
-      else if (this.#takes) worker.execute(claimedRunOf(row), settlement => { this.#settle(this.#runs.get(row.id) ?? active, settlement) })
+      else if (this.#takes && !this.#hooks.paused()) worker.execute(claimedRunOf(row), settlement => { this.#settle(this.#runs.get(row.id) ?? active, settlement) })
       else this.#settle(active, { outcome: 'interrupted' })
     }
   }
@@ -197,7 +222,6 @@ export class Fetcher {
 
   #replace (before: ActiveRun, active: ActiveRun): void {
     active.blocked = before.blocked
-    if (before.settlement !== undefined) this.#settle(active, { outcome: 'interrupted' })
     void active.recorded().then(() => { before.tellRecorded() })
   }
 
@@ -210,8 +234,8 @@ export class Fetcher {
 
   /** Claims at most `room` runs. Without any, `wait` says when it may be worth trying again, if that is known. */
   async #claim (room: number): Promise<{ rows: JobRow[], wait: number | undefined }> {
-    const { call, sql, name, options: { rate } } = this.#context
-    if (rate === undefined && !this.exclusive) {
+    const { call, sql, name } = this.#context
+    if (!this.#isLimited) {
       return { rows: await call(async db => await claimed(db, sql.claim, name, room)), wait: undefined }
     }
     return await call(async db => await db.transaction(async tx => await this.#claimLimited(tx, room)))

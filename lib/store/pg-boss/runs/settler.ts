@@ -5,8 +5,8 @@ import type { QueueContext } from '../context.ts'
 import { errorText, parsed } from '../jobs/index.ts'
 import type { ActiveRun } from './active-runs.ts'
 
-/** The most settlements of one statement. Where more have ended, the next runs are claimed beside the next statement; and a notification names them all, for which PostgreSQL takes 8,000 bytes. */
-const MOST = 50
+/** The most settlements of one statement: a notification names them all, for which PostgreSQL takes 8,000 bytes. */
+const MOST = 100
 const DAY = 86_400_000
 const SUCCEEDED = { count: 100, age: DAY }
 const FAILED = { count: 1_000, age: 14 * DAY }
@@ -17,6 +17,8 @@ const AGAIN = 1_000
 
 /** What a settler tells its fetcher. */
 export interface SettlerHooks {
+  /** The database is about to be told the ends of runs. */
+  recording (): void
   /** The database has recorded the ends of runs, or another process has them. */
   recorded (all: ActiveRun[]): void
   /** How a run has ended for good. */
@@ -60,10 +62,13 @@ export class Settler {
     await new Promise<void>(resolve => { defer(resolve) })
     while (this.#ended.length > 0 && !this.#stopped) {
       const batch = this.#ended.splice(0, MOST)
+      for (const active of batch) active.recording = true
+      this.#hooks.recording()
       try {
         await this.#record(batch)
       } catch {
         // The connection says so. The runs stay ours while nobody else has claimed them.
+        for (const active of batch) active.recording = false
         this.#ended.unshift(...batch)
         await new Promise<void>(resolve => { this.#context.options.clock.after(AGAIN, resolve) })
       }
