@@ -160,7 +160,8 @@ section('pg-boss', `## Runs in PostgreSQL, beside raw pg-boss
 Runs on one PostgreSQL, with a handler that does nothing: ${RUNS.toLocaleString('en')} are enqueued while the queue is paused, ${IN_FLIGHT} under way at a time, and then processed. Both in
 one process, in turns: medians of ${ROUNDS} rounds after ${WARM_UP} to warm up. Raw pg-boss is a loop of \`fetch\` and \`complete\` in batches, woken by its notifications.
 The table is analyzed before each round, and neither deletes what has succeeded. *Ratio* is the
-median over the rounds of how fast ours is over how fast pg-boss is, so that 1 is the same, and less is slower.
+median over the rounds of how fast ours is over how fast pg-boss is, so that 1 is the same, and less is slower. With a hundred runs at a time pg-boss is ahead: ours
+says of each end whose claim it was, whether its key is free, and who waits for it.
 
 ${table(['', 'raw pg-boss', 'fastify-background-tasks', 'ratio'], rows)}
 `)
