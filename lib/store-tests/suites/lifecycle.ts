@@ -34,6 +34,22 @@ export function lifecycle ({ holds }: Suite): void {
     t.same(seen, [1], 'unless it is told to')
   })
 
+  holds('a queue that is started while it is paused works once it is resumed', async (t, name, open) => {
+    const { app } = await open()
+    const queue = app.addBackgroundQueue(name, () => {})
+    await app.ready()
+    for (let n = 0; n < 5; n++) {
+      await queue.stop()
+      await queue.pause()
+      await queue.start()
+      t.equal(queue.state, 'paused')
+      await queue.resume()
+      t.equal(queue.state, 'running')
+      const { id } = await queue.enqueue(n)
+      t.match(await queue.finished(id, { timeout: '10s' }), { outcome: 'succeeded' })
+    }
+  })
+
   holds('a run that a stop interrupts goes back to the front, with no attempt used', async (t, name, open) => {
     const { app } = await open()
     const hand = held()

@@ -41,6 +41,9 @@ export class PgBossQueue implements StoreQueue {
   #paused = false
   /** How often it was paused or resumed, as far as this process has heard. */
   #changes = 0
+  /** How many own statements that pause or resume it are under way, and what messages have said meanwhile: both count when the statement is answered. */
+  #steering = 0
+  #heard: boolean[] = []
   #closed = false
 
   constructor (context: QueueContext, supervisor: Supervisor) {
@@ -247,14 +250,22 @@ export class PgBossQueue implements StoreQueue {
   }
 
   async #pause (paused: boolean): Promise<void> {
-    const changes = this.#changes
-    await this.#run(this.#context.sql.pause, paused)
-    // When another process does the opposite meanwhile, the messages come in the order in which both were committed, and the last one counts.
-    if (changes === this.#changes) {
+    this.#steering++
+    try {
+      await this.#run(this.#context.sql.pause, paused)
       this.#changes++
-      this.#paused = paused
+      // Messages come in the order in which all was committed: what comes after this one's own is what another process has done since. Before it comes, nothing heard counts.
+      const heard = this.#heard.includes(paused) ? this.#heard.at(-1) : undefined
+      this.#paused = heard ?? paused
+      this.#heard = []
+    } finally {
+      this.#steering--
+      const heard = this.#heard.at(-1)
+      if (this.#steering === 0) this.#heard = []
+      // Of a statement that has failed.
+      if (heard !== undefined) this.#setPaused(heard)
     }
-    if (!paused) this.#fetcher.wake()
+    if (!this.#paused) this.#fetcher.wake()
   }
 
   /** The database answers, perhaps again: what was missed meanwhile. */
@@ -264,7 +275,7 @@ export class PgBossQueue implements StoreQueue {
     const changes = this.#changes
     const { rows: [row] } = await call(async db => await db.executeSql(sql.settings, [name])) as { rows: Array<{ paused: boolean, exclusive: boolean }> }
     this.#fetcher.exclusive = row?.exclusive ?? false
-    if (changes === this.#changes) this.#setPaused(row?.paused ?? false)
+    if (changes === this.#changes && this.#steering === 0) this.#setPaused(row?.paused ?? false)
     this.#fetcher.wake()
     this.#ticker.wake()
     this.#ends.lookAgain()
@@ -288,12 +299,13 @@ export class PgBossQueue implements StoreQueue {
       case 'paused':
       case 'resumed':
         this.#changes++
-        this.#setPaused(message.type === 'paused')
+        if (this.#steering > 0) this.#heard.push(message.type === 'paused')
+        else this.#setPaused(message.type === 'paused')
     }
   }
 
   #poll ({ paused, waiting, next }: Look): void {
-    this.#setPaused(paused ?? false)
+    if (this.#steering === 0) this.#setPaused(paused ?? false)
     if (waiting && !this.#paused) this.#fetcher.wake()
     if (next !== null && next < LOOK) this.#ticker.wake()
   }

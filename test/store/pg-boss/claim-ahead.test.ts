@@ -41,6 +41,19 @@ t.test('over PostgreSQL', needsPostgres(true), async t => {
     t.match(await postgres.query(`SELECT state::text, output FROM "${schema}".job ORDER BY created_on`), [{ state: 'completed' }, { state: 'retry', output: {} }])
   })
 
+  t.test('a run that is retried at once comes before it', async t => {
+    const begun: number[] = []
+    const { queue } = await share(t, pgBoss({ connectionString: postgres.url, schema: freshSchema() }), {}, { concurrency: 1, retry: { limit: 1, delay: 0, jitter: false } }, ({ payload, attempt }) => {
+      begun.push(payload.n)
+      if (payload.n === 1 && attempt === 1) throw new Error('no')
+    })
+    await queue.pause()
+    for (const n of [1, 2, 3]) await queue.enqueue({ n, do: 'work' })
+    await queue.resume()
+    await queue.drain()
+    t.same(begun, [1, 1, 2, 3])
+  })
+
   t.test('an answer that does not come makes room once', { timeout: 60_000 }, async t => {
     const second = deferred()
     const { gate, queue, begun } = await claimed(t, 3, async n => { if (n === 2) await second.promise })

@@ -30,6 +30,9 @@ export class ActiveRun {
     this.renewedAt = renewedAt
   }
 
+  /** Whether it waits again once the database has recorded the end of its attempt. */
+  get again (): boolean { return this.settlement?.outcome === 'interrupted' || (this.settlement?.outcome === 'failed' && this.settlement.retryIn !== undefined) }
+
   /** Resolves when the database has recorded the end, or will not. */
   recorded (): Promise<void> {
     return new Promise(resolve => { this.#waiting.push(resolve) })

@@ -51,12 +51,12 @@ export class Fetcher {
     this.#hooks = hooks
     this.#runs = new ActiveRuns(context.options.clock, context.worker)
     this.#settler = new Settler(context, {
-      recording: () => { if (!this.#isLimited) this.wake() },
+      // A run that waits again may be the next one.
+      recording: all => { if (!this.#isLimited && !hooks.paused() && !all.some(({ again }) => again)) this.wake() },
       ended: hooks.ended,
       recorded: all => {
         for (const active of all) this.#runs.record(active)
-        const again = all.some(({ settlement }) => settlement?.outcome === 'interrupted' || settlement?.outcome === 'failed')
-        if (this.#wanted || this.#isLimited || (again && !hooks.paused())) this.wake()
+        if (this.#wanted || this.#isLimited || (!hooks.paused() && all.some(({ again }) => again))) this.wake()
       }
     })
   }
@@ -169,14 +169,40 @@ export class Fetcher {
       if (room <= 0) return
       this.#wanted = false
       const since = clock.now()
+      const wasPaused = this.#hooks.paused()
       const { rows, wait } = await this.#claim(room)
-      for (let { leaving } = this.#runs; this.#runs.size + rows.length > concurrency && leaving.length > 0; { leaving } = this.#runs) {
-        await Promise.race(leaving.map(async active => { await active.recorded() }))
-      }
-      if (rows.length > 0) await this.#begin(rows, since)
+      // Paused meanwhile: nothing begins any more. Where the database has given runs though this process takes the queue for paused, the database is right.
+      const canBegin = await this.#roomFor(rows, since) && this.#takes && (wasPaused || !this.#hooks.paused())
+      if (canBegin) await this.#begin(rows, since)
+      else this.#giveBack(rows, since)
       if (rows.length === room) this.#wanted = true
       else if (wait !== undefined) this.#sleep(wait)
       else if (this.#dueAt <= clock.now() || this.#dueAt === Infinity) await this.#lookAhead()
+    }
+  }
+
+  /** Whether claimed runs can begin: resolves when the ends are recorded that make room for them, or false if that takes too long, as nobody renews the leases of claimed runs. */
+  async #roomFor (rows: JobRow[], since: number): Promise<boolean> {
+    const { options: { clock, concurrency }, leases: { lease } } = this.#context
+    const isNew = ({ id }: JobRow): boolean => this.#runs.get(id) === undefined
+    while (this.#runs.size + rows.filter(isNew).length > concurrency) {
+      const { leaving } = this.#runs
+      const left = since + lease / 4 - clock.now()
+      if (leaving.length === 0 || left <= 0) return false
+      let timer: Timer | undefined
+      await Promise.race([...leaving.map(async active => { await active.recorded() }), new Promise<void>(resolve => { timer = clock.after(left, resolve) })])
+      timer?.cancel()
+    }
+    return true
+  }
+
+  /** Claimed runs that do not begin wait again. */
+  #giveBack (rows: JobRow[], since: number): void {
+    for (const { id, starts } of rows) {
+      const before = this.#runs.get(id)
+      const active = this.#runs.add(id, starts, since)
+      if (before !== undefined && before.settlement === undefined) this.#replace(before, active)
+      else this.#settle(active, { outcome: 'interrupted' })
     }
   }
 
@@ -192,7 +218,12 @@ export class Fetcher {
       if (clock.now() - since > limit) {
         since = clock.now()
         limit = lease * 3 / 4
-        left = await this.#stillOurs(left)
+        try {
+          left = await this.#stillOurs(left)
+        } catch (error) {
+          this.#giveBack(left, since)
+          throw error
+        }
         continue
       }
       const row = left[0] as JobRow
@@ -206,7 +237,7 @@ export class Fetcher {
       // It still runs here, its lease was lost, and this process has claimed it again: the attempt that runs has the claim.
       const active = this.#runs.add(row.id, row.starts, since)
       if (before !== undefined) this.#replace(before, active)
-      else if (this.#takes && !this.#hooks.paused()) worker.execute(claimedRunOf(row), settlement => { this.#settle(this.#runs.get(row.id) ?? active, settlement) })
+      else if (this.#takes) worker.execute(claimedRunOf(row), settlement => { this.#settle(this.#runs.get(row.id) ?? active, settlement) })
       else this.#settle(active, { outcome: 'interrupted' })
     }
   }

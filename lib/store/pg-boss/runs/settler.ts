@@ -18,7 +18,7 @@ const AGAIN = 1_000
 /** What a settler tells its fetcher. */
 export interface SettlerHooks {
   /** The database is about to be told the ends of runs. */
-  recording (): void
+  recording (all: ActiveRun[]): void
   /** The database has recorded the ends of runs, or another process has them. */
   recorded (all: ActiveRun[]): void
   /** How a run has ended for good. */
@@ -63,7 +63,7 @@ export class Settler {
     while (this.#ended.length > 0 && !this.#stopped) {
       const batch = this.#ended.splice(0, MOST)
       for (const active of batch) active.recording = true
-      this.#hooks.recording()
+      this.#hooks.recording(batch)
       try {
         await this.#record(batch)
       } catch {
