@@ -42,14 +42,20 @@ t.test('over PostgreSQL', needsPostgres(true), async t => {
   })
 
   t.test('a run that is retried at once comes before it', async t => {
+    const schema = freshSchema()
+    const gate = new Gate(jobStatements(schema, channelOf(schema)).settle)
     const begun: number[] = []
-    const { queue } = await share(t, pgBoss({ connectionString: postgres.url, schema: freshSchema() }), {}, { concurrency: 1, retry: { limit: 1, delay: 0, jitter: false } }, ({ payload, attempt }) => {
+    const { queue } = await share(t, pgBoss({ pool: gate.pool(t, postgres.url), schema }), {}, { concurrency: 1, retry: { limit: 1, delay: 0, jitter: false } }, ({ payload, attempt }) => {
       begun.push(payload.n)
       if (payload.n === 1 && attempt === 1) throw new Error('no')
     })
     await queue.pause()
     for (const n of [1, 2, 3]) await queue.enqueue({ n, do: 'work' })
+    gate.close()
     await queue.resume()
+    await gate.held()
+    for (let n = 0; n < 10; n++) t.match(await queue.counts(), { active: 0 })
+    gate.open()
     await queue.drain()
     t.same(begun, [1, 1, 2, 3])
   })

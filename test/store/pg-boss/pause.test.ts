@@ -20,6 +20,7 @@ t.test('over PostgreSQL', needsPostgres(true), async t => {
       else resumedLast++
       const { id } = await steers.enqueue({ n, do: 'work' })
       t.match(await steers.finished(id), { outcome: 'succeeded' })
+      t.equal(works.state, 'running')
     }
     t.comment(`resumed last ${resumedLast} times of 50`)
   })

@@ -17,7 +17,7 @@ export class ActiveRun {
   settlement: Settlement | undefined
   /** When that was, on the monotonic timeline. */
   settledAt: number | undefined
-  /** Whether the database is recording its end now. */
+  /** Whether the database is recording its end now, which makes room for another run. */
   recording = false
   /** The next progress to store, and whether one is being stored. */
   progress: Progress | undefined
@@ -64,7 +64,7 @@ export class ActiveRuns {
   /** Those that have not ended. */
   get unsettled (): ActiveRun[] { return [...this.#all.values()].filter(({ settlement }) => settlement === undefined) }
 
-  /** Those whose end the database is recording now. */
+  /** Those whose end the database is recording now, and that make room by it. */
   get leaving (): ActiveRun[] { return [...this.#all.values()].filter(({ recording }) => recording) }
 
   /** `renewedAt`: when its lease began at the earliest, on the monotonic timeline. */

@@ -51,8 +51,7 @@ export class Fetcher {
     this.#hooks = hooks
     this.#runs = new ActiveRuns(context.options.clock, context.worker)
     this.#settler = new Settler(context, {
-      // A run that waits again may be the next one.
-      recording: all => { if (!this.#isLimited && !hooks.paused() && !all.some(({ again }) => again)) this.wake() },
+      recording: () => { if (!this.#isLimited && !hooks.paused()) this.wake() },
       ended: hooks.ended,
       recorded: all => {
         for (const active of all) this.#runs.record(active)

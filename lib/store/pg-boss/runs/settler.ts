@@ -18,7 +18,7 @@ const AGAIN = 1_000
 /** What a settler tells its fetcher. */
 export interface SettlerHooks {
   /** The database is about to be told the ends of runs. */
-  recording (all: ActiveRun[]): void
+  recording (): void
   /** The database has recorded the ends of runs, or another process has them. */
   recorded (all: ActiveRun[]): void
   /** How a run has ended for good. */
@@ -62,8 +62,10 @@ export class Settler {
     await new Promise<void>(resolve => { defer(resolve) })
     while (this.#ended.length > 0 && !this.#stopped) {
       const batch = this.#ended.splice(0, MOST)
-      for (const active of batch) active.recording = true
-      this.#hooks.recording(batch)
+      // A run that waits again may be the next one: nothing is claimed before that is recorded.
+      const makesRoom = !batch.some(({ again }) => again)
+      for (const active of batch) active.recording = makesRoom
+      this.#hooks.recording()
       try {
         await this.#record(batch)
       } catch {
